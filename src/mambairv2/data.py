@@ -1,0 +1,235 @@
+"""Folders of images, read once: decoded into a memory-mapped cache that training crops from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyvips
+
+from mambairv2.imresize import imresize
+
+Pixels = npt.NDArray[np.uint8]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
+CELL = 32  # side of the squares, in target pixels, whose detail is measured
+_FORMAT = 2  # part of the cache's key: raise it when the files below change their meaning
+
+
+def find_data(path: str | Path) -> Path:
+    """Find a data folder: as given, below $MAMBAIRV2_SHARED, or below ../shared.
+
+    Raises FileNotFoundError naming every place looked at.
+    """
+    roots = [
+        Path(),
+        *([Path(shared)] if (shared := os.environ.get("MAMBAIRV2_SHARED")) else []),
+        Path("../shared"),
+    ]
+    places = [root / path for root in roots]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {path}; looked at {', '.join(str(p.absolute()) for p in places)}")
+
+
+def list_images(folders: Iterable[Path]) -> list[Path]:
+    """Return the image files below folders, by suffix, sorted within each folder; raises FileNotFoundError
+    for none."""
+    files: list[Path] = []
+    for folder in folders:
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise FileNotFoundError(f"no images in {folder}")
+        files += found
+    return files
+
+
+def read_image(path: Path, channels: int | None = None) -> Pixels:
+    """Decode an image file completely.
+
+    channels: 1 gives luma of RGB (BT.601, full range, rounded), 3 repeats grey, None keeps what the file has.
+    Returns (H, W, 1) or (H, W, 3), uint8; alpha is dropped and 16 bits become 8. Raises pyvips.Error for a
+    broken file.
+    """
+    image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+    if image.hasalpha():
+        image = image[: image.bands - 1]
+    if image.bands not in (1, 3) or image.format not in ("uchar", "ushort"):
+        image = image.colourspace("srgb")
+    pixels = image.numpy().reshape(image.height, image.width, image.bands)
+    if pixels.dtype != np.uint8:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return to_channels(pixels, channels or pixels.shape[2])
+
+
+def to_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Make an (H, W, 1 or 3) uint8 image grey (BT.601 luma, full range, rounded) or three equal channels."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.repeat(3, axis=2)
+    luma: npt.NDArray[np.float64] = pixels @ np.array([0.299, 0.587, 0.114])
+    return (luma + 0.5).astype(np.uint8)[..., None]
+
+
+def detail(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Mean absolute gradient of each CELL×CELL square, (ceil(H / CELL), ceil(W / CELL)) float32, levels a
+    pixel."""
+    grey = pixels.mean(axis=2, dtype=np.float32)
+    slope = np.zeros_like(grey)
+    slope[:, 1:] += np.abs(np.diff(grey, axis=1))
+    slope[1:] += np.abs(np.diff(grey, axis=0))
+    starts = [np.arange(0, side, CELL) for side in grey.shape]
+    totals = np.add.reduceat(np.add.reduceat(slope, starts[0], axis=0), starts[1], axis=1)
+    sizes = [np.diff(np.append(start, side)) for start, side in zip(starts, grey.shape, strict=True)]
+    return (totals / np.outer(sizes[0], sizes[1])).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image in the cache: where its pixels begin in each file; sizes are of the input, the target is
+    scale times it."""
+
+    file: str
+    height: int
+    width: int
+    target: int
+    input: int
+    detail: int
+    cells: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Decoded images in one folder: target.bin and input.bin (uint8, channels last), detail.bin (float32),
+    index.json."""
+
+    folder: Path
+    scale: int
+    channels: int
+    entries: tuple[Entry, ...]
+    skipped: tuple[str, ...]
+
+    def pixels(self, name: str) -> Pixels:
+        """Memory-map "target" or "input", flat; without inputs of their own, the targets are the inputs."""
+        own = (self.folder / f"{name}.bin").stat().st_size > 0
+        return np.memmap(self.folder / (f"{name}.bin" if own else "target.bin"), np.uint8, "r")
+
+    def detail(self) -> npt.NDArray[np.float32]:
+        """Return the detail of every cell of every image, flat."""
+        return np.fromfile(self.folder / "detail.bin", np.float32)
+
+
+def _paired(path: Path, target_root: Path, input_root: Path, scale: int) -> Path:
+    """The input file of a target file: same relative path, or with x2, x3, x4 after the stem, any image
+    suffix."""
+    folder = input_root / path.relative_to(target_root).parent
+    for stem in (path.stem, f"{path.stem}x{scale}"):
+        for suffix in (path.suffix, *sorted(SUFFIXES)):
+            if (candidate := folder / (stem + suffix)).is_file():
+                return candidate
+    raise FileNotFoundError(f"no input image for {path} in {folder}")
+
+
+def _load_pair(target: Path, source: Path | None, scale: int, channels: int) -> tuple[Pixels, Pixels | None]:
+    """Decode one image and make or read its input; None where the input is the target itself."""
+    pixels = read_image(target, channels)
+    height, width = (side // scale for side in pixels.shape[:2])
+    if min(height, width) < 1:
+        raise ValueError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than one input pixel")
+    pixels = pixels[: height * scale, : width * scale]
+    if source is not None:
+        read = read_image(source, channels)
+        if read.shape[:2] != (height, width):
+            raise ValueError(f"{source} is {read.shape[1]}x{read.shape[0]}, expected {width}x{height}")
+        return pixels, read
+    return pixels, None if scale == 1 else imresize(pixels, 1 / scale)
+
+
+def _build(
+    folder: Path,
+    pairs: list[tuple[Path, Path | None]],
+    scale: int,
+    channels: int,
+    tick: Callable[[int, int], None],
+) -> None:
+    entries: list[dict[str, object]] = []
+    skipped: list[str] = []
+    with (
+        (folder / "target.bin").open("wb") as t,
+        (folder / "input.bin").open("wb") as i,
+        (folder / "detail.bin").open("wb") as d,
+    ):
+        for number, (target, source) in enumerate(pairs):
+            tick(number, len(pairs))
+            try:
+                pixels, damaged = _load_pair(target, source, scale, channels)
+            except (pyvips.Error, ValueError) as error:
+                skipped.append(f"{target}: {str(error).strip().splitlines()[0]}")
+                continue
+            cells = detail(pixels)
+            height, width = (side // scale for side in pixels.shape[:2])
+            place = {
+                "target": t.tell(),
+                "input": i.tell() if damaged is not None else t.tell(),
+                "detail": d.tell() // 4,
+            }
+            entries.append(
+                {"file": str(target), "height": height, "width": width, **place, "cells": cells.shape}
+            )
+            t.write(np.ascontiguousarray(pixels).data)
+            d.write(cells.data)
+            if damaged is not None:
+                i.write(np.ascontiguousarray(damaged).data)
+    if not entries:
+        raise ValueError("none of the images can be read:\n" + "\n".join(skipped[:10]))
+    (folder / "index.json").write_text(json.dumps({"entries": entries, "skipped": skipped}))
+
+
+def open_cache(
+    folders: Sequence[Path],
+    scale: int,
+    channels: int,
+    input_folders: Sequence[Path] = (),
+    cache_dir: Path = Path("runs/cache"),
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> Cache:
+    """Decode folders of images into a memory-mapped cache, or open the one made before.
+
+    The key is of paths, sizes and times of change, so a changed folder makes a new cache. With scale above
+    1 the inputs
+    are MATLAB's bicubic of the whole targets, or the files of input_folders (one for each folder). Files
+    that cannot
+    be read are left out and listed in `skipped`. The cache appears whole or not at all.
+    """
+    pairs: list[tuple[Path, Path | None]] = []
+    for number, folder in enumerate(folders):
+        for path in list_images([folder]):
+            source = _paired(path, folder, input_folders[number], scale) if input_folders else None
+            pairs.append((path, source))
+    facts = [(str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns) for pair in pairs for p in pair if p]
+    key = hashlib.sha256(json.dumps([_FORMAT, scale, channels, facts]).encode()).hexdigest()[:16]
+    place = cache_dir / key
+    if not place.is_dir():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=cache_dir))
+        try:
+            _build(unfinished, pairs, scale, channels, tick)
+            unfinished.rename(place)
+        except OSError:
+            if not place.is_dir():  # another process was not faster: a real failure, such as a full disk
+                raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    index = json.loads((place / "index.json").read_text())
+    entries = tuple(Entry(**{**entry, "cells": tuple(entry["cells"])}) for entry in index["entries"])
+    return Cache(place, scale, channels, entries, tuple(index["skipped"]))
