@@ -1,0 +1,227 @@
+"""Image files in, by libvips: depth, grey, alpha, colour profile, orientation and metadata are kept.
+
+A file is opened as a `Picture`: its colour (1 or 3 bands) and its alpha, apart, at the file's own depth,
+upright. Pixels are decoded when a region is asked for. `mambairv2.encoding` is the way out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyvips
+
+Samples = npt.NDArray[np.generic]
+Depth = np.dtype[np.generic]
+
+MAX_PIXELS = 2**29
+"""Larger images are refused unless asked for: a few kilobytes can claim to be 65535×65535."""
+
+READABLE = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".avif",
+)
+"""Suffixes taken from folders. A file that is named is opened whatever its suffix: the content decides."""
+
+DEPTHS: dict[str, Depth] = {
+    "uchar": np.dtype(np.uint8),
+    "ushort": np.dtype(np.uint16),
+    "float": np.dtype(np.float32),
+}
+"""libvips' names of the samples that are handled."""
+_PEAKS = {DEPTHS["uchar"]: 255, DEPTHS["ushort"]: 65535, DEPTHS["float"]: 1}
+
+
+class ImageError(ValueError):
+    """A file that cannot be read or written; the message is one line that names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An opened image file, upright, its colour and its alpha apart."""
+
+    path: Path
+    color: pyvips.Image
+    """1 (grey) or 3 (RGB) bands; uchar, ushort or float."""
+    alpha: pyvips.Image | None
+    """1 band of the same size and samples."""
+    notes: tuple[str, ...] = ()
+    """What had to change for the image to be opened, for the user to read."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.color.height, self.color.width
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB; alpha does not count."""
+        return int(self.color.bands)
+
+    @property
+    def depth(self) -> Depth:
+        """uint8, uint16 or float32."""
+        return DEPTHS[self.color.format]
+
+    def region(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
+        """Decode a rectangle of the colour.
+
+        Returns (C, h, w) float32 in [0, 1]. Raises ImageError when the file is damaged there, or holds floats
+        outside [0, 1].
+        """
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        try:
+            pixels = self.color.crop(columns.start, rows.start, width, height).numpy()
+        except pyvips.Error as error:
+            raise _damaged(self.path, error) from error
+        values: npt.NDArray[np.float32] = (
+            pixels.reshape(height, width, -1).transpose(2, 0, 1).astype(np.float32)
+        )
+        values /= peak(self.depth)
+        if not (values.min() >= 0 and values.max() <= 1):
+            found = (
+                f"{values.min():g} to {values.max():g}" if np.isfinite(values).all() else "NaN or infinity"
+            )
+            raise ImageError(
+                f"{self.path}: floats must lie in 0 to 1, found {found}; rescale the image first"
+            )
+        return values
+
+
+def peak(depth: Depth) -> int:
+    """The value of white: 255, 65535, or 1 for floats. Raises ValueError for another dtype."""
+    if depth not in _PEAKS:
+        raise ValueError(f"samples are uint8, uint16 or float32, got {depth}")
+    return _PEAKS[depth]
+
+
+def quantise(values: npt.NDArray[np.float32], depth: Depth) -> Samples:
+    """Clip values, any shape, to [0, 1] and scale them to uint8 or uint16, rounded to nearest, or float32."""
+    scaled = np.clip(values, 0, 1) * np.float32(peak(depth))
+    return (scaled if depth.kind == "f" else np.rint(scaled)).astype(depth)
+
+
+def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Open an image file of any format libvips knows, by its content.
+
+    The EXIF orientation is applied. CMYK and Lab become sRGB through their profile; grey, RGB and their
+    profile stay as they are. Floats are taken as stored, display-referred, 0 black and 1 white. page: which
+    page of a file that holds several, from 0. max_pixels: width × height above which the file is refused.
+
+    Raises ImageError, one line naming the file, for anything that is not one whole image. Damage inside the
+    compressed pixels shows when a region is decoded.
+    """
+    path = Path(path)
+    image = _load(path, page)
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            f"{path}: {image.width}x{image.height} is over the limit of {max_pixels / 1e6:.3g} megapixels; "
+            "if you trust the file, raise --max-pixels (in Python max_pixels=)"
+        )
+    try:
+        return _split(path, image.autorot())
+    except pyvips.Error as error:
+        raise _damaged(path, error) from error
+
+
+def from_array(samples: Samples) -> Picture:
+    """Take an array for a picture: (h, w) or (h, w, C), uint8, uint16 or float32, C 1 to 4, alpha last if
+    even.
+
+    Raises ValueError for other shapes and dtypes.
+    """
+    peak(samples.dtype)
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    if samples.ndim not in (2, 3) or samples.size == 0 or channels > 4:
+        raise ValueError(f"an image is (h, w) or (h, w, C) with C 1 to 4, got {samples.shape}")
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(samples))
+    return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"))
+
+
+def _load(path: Path, page: int | None) -> pyvips.Image:
+    """The image as libvips opens it: the header is read and checked, pixels are not."""
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path}: is a folder, not an image")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: is empty (0 bytes); fetch it again")
+        chosen = {} if page is None else {"page": page}
+        # Not by name: libvips caches names though files change, and takes brackets in them for options.
+        source = pyvips.Source.new_from_file(str(path))
+        image = pyvips.Image.new_from_source(source, "", fail_on="error", **chosen)
+    except OSError as error:
+        raise ImageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except pyvips.Error as error:
+        if "not in a known format" in str(error):
+            message = "is not an image, or its beginning is lost; check where it came from"
+            raise ImageError(f"{path}: {message}") from error
+        raise _damaged(path, error) from error
+    pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    if pages > 1 and page is None:
+        raise ImageError(f"{path}: holds {pages} pages or frames; choose one, --page 0 to --page {pages - 1}")
+    if image.get("vips-loader").startswith("svg"):
+        raise ImageError(
+            f"{path}: is a vector drawing, which needs no restoring; export it at the size you want"
+        )
+    return image
+
+
+def _split(path: Path, image: pyvips.Image) -> Picture:
+    """Colour and alpha of an upright image, colour as grey or RGB."""
+    alpha: pyvips.Image | None = None
+    notes: tuple[str, ...] = ()
+    if image.hasalpha():
+        alpha, image = image[image.bands - 1], image.extract_band(0, n=image.bands - 1)
+    if image.interpretation == "cmyk":
+        deep = image.format == "ushort"
+        image = image.icc_transform(
+            "srgb", embedded=True, input_profile="cmyk", intent="relative", depth=16 if deep else 8
+        )
+        image, notes = image.copy(interpretation="rgb16" if deep else "srgb"), ("CMYK converted to sRGB",)
+    elif image.interpretation in ("lab", "labs", "labq", "xyz", "lch", "yxy", "hsv"):
+        notes = (f"{image.interpretation} converted to sRGB",)
+        image = image.colourspace("srgb" if image.format == "uchar" else "rgb16")
+    if image.format == "double":
+        image = image.cast("float")
+    if image.format not in DEPTHS:
+        raise ImageError(f"{path}: has samples of type {image.format}; convert it to 8 or 16 bits, or float")
+    if image.bands not in (1, 3):
+        raise ImageError(
+            f"{path}: has {image.bands} bands of colour; only grey (1) and RGB (3) can be restored"
+        )
+    if alpha is not None:
+        alpha = alpha.cast(image.format)
+        image = _bleed(image, alpha)
+    return Picture(path, image, alpha, notes)
+
+
+def _bleed(color: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
+    """Carry colour from what is seen into what is transparent beside it, so that edges get no dark fringe."""
+    seen = alpha.cast("float")
+    weight = seen.gaussblur(4, min_ampl=0.01, precision="float")
+    nearby = (color * seen).gaussblur(4, min_ampl=0.01, precision="float") / weight  # libvips has x / 0 = 0
+    nearby = nearby if color.format == "float" else nearby.rint()
+    hidden = (alpha == 0) & (weight > 0)
+    return hidden.ifthenelse(nearby.cast(color.format), color).copy(interpretation=color.interpretation)
+
+
+def _damaged(path: Path, error: pyvips.Error) -> ImageError:
+    return ImageError(f"{path}: is damaged or cut short ({reason(error)}); fetch or export it again")
+
+
+def reason(error: pyvips.Error) -> str:
+    """What libvips says of an error, its first line."""
+    lines = str(error.detail).strip().splitlines() or [str(error.message)]
+    return lines[0].strip()
