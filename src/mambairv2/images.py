@@ -165,7 +165,7 @@ def _load(path: Path, page: int | None) -> pyvips.Image:
         raise ImageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except pyvips.Error as error:
         if "not in a known format" in str(error):
-            message = "is not an image, or its beginning is lost; check where it came from"
+            message = "is not an image, or too damaged to tell; check where it came from"
             raise ImageError(f"{path}: {message}") from error
         raise _damaged(path, error) from error
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1

@@ -119,13 +119,14 @@ class Restorer:
     ) -> Restored:
         """Restore an image file into another, whose format its suffix names.
 
-        The output appears whole or not at all. Memory is bounded whatever the size. page, max_pixels: as
-        `open_picture`. Raises ImageError, one line naming the file, and MemoryError when no tile is small
-        enough.
+        The output appears whole or not at all; its folder is made. Memory is bounded whatever the size. page,
+        max_pixels: as `open_picture`. Raises ImageError, one line naming the file, and MemoryError when no
+        tile is small enough.
         """
         start, target = time.perf_counter(), Path(target)
         picture = open_picture(source, page=page, max_pixels=max_pixels)
         depth = output_depth(target, picture, self.scale)
+        target.parent.mkdir(parents=True, exist_ok=True)
 
         def attempt(grid: Grid) -> tuple[str, ...]:
             with self._canvas(picture, depth, target.parent) as canvas:

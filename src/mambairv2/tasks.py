@@ -1,4 +1,4 @@
-"""What can be restored: the three tasks, their weights, and how the field measures them."""
+"""What can be restored: the three tasks, their enlargements and the names of their packaged weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,12 @@ class Task:
     summary: str
     scales: tuple[int, ...]
     """Enlargements there are networks for."""
-    channels: Literal["y", "rgb"]
-    """What PSNR and SSIM compare."""
-    suffix: str
-    """Added to the name of a restored file; `{scale}` stands for the enlargement."""
-
-    def border(self, scale: int) -> int:
-        """Pixels left out on each side when comparing: the scale for super-resolution, else none."""
-        return scale if scale > 1 else 0
 
 
 TASKS: dict[TaskName, Task] = {
-    "sr": Task("super-resolution", (2, 3, 4), "y", "_x{scale}"),
-    "denoise": Task("removal of noise", (1,), "rgb", "_denoised"),
-    "jpeg": Task("removal of JPEG artifacts", (1,), "y", "_dejpeg"),
+    "sr": Task("super-resolution", (2, 3, 4)),
+    "denoise": Task("removal of noise", (1,)),
+    "jpeg": Task("removal of JPEG artifacts", (1,)),
 }
 
 
