@@ -137,7 +137,7 @@ def _copy_metadata(origin: pyvips.Image, target: pyvips.Image) -> None:
     for name in origin.get_fields():
         if (name in _KEPT or name.startswith(_KEPT_PREFIXES)) and not name.endswith(_CHANGED):
             target.set_type(origin.get_typeof(name), name, origin.get(name))
-    target.set_type(pyvips.GValue.gint_type, "orientation", 1)  # else the one inside exif-data would come back
+    target.set_type(pyvips.GValue.gint_type, "orientation", 1)  # or the one in exif-data comes back
 
 
 def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) -> None:
