@@ -61,9 +61,8 @@ def plan_jobs(
     out = Path(naming.output).resolve() if naming.output is not None else None
     for path in listed:
         if path.is_dir():
-            found = [
-                file for file in _walk(path, recursive) if out is None or out not in file.resolve().parents
-            ]
+            ours = out if out is not None and path.resolve() in out.parents else None
+            found = [file for file in _walk(path, recursive) if ours not in file.resolve().parents]
             jobs += [Job(file, _in_folder(file, path, naming)) for file in found]
         else:
             jobs.append(Job(path, _for_file(path, naming, single)))
