@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from stand_in import StandIn, load
 
 from mambairv2.demo import run
 from mambairv2.restore import Restorer
+from stand_in import StandIn, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
