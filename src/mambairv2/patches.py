@@ -40,7 +40,7 @@ class Patches(Dataset[Batch]):
     Noisy inputs are not clipped. Images smaller than a patch are never drawn; ValueError if all are.
     """
 
-    def __init__(self, cache: Cache, part: DataPart, seed: int) -> None:
+    def __init__(self, cache: Cache, part: DataPart, seed: tuple[int, ...]) -> None:
         self.cache, self.part, self.seed = cache, part, seed
         self._draws: dict[int, _Draw] = {}
 
@@ -81,7 +81,7 @@ class Patches(Dataset[Batch]):
     def __getitem__(self, key: Key) -> Batch:
         """Cut, turn and damage one patch."""
         iteration, slot, patch = key
-        generator = np.random.default_rng((self.seed, iteration, slot))
+        generator = np.random.default_rng((*self.seed, iteration, slot))
         entry, top, left = self.place(generator, patch)
         turn = int(generator.integers(8))
         scale, channels = self.cache.scale, self.cache.channels

@@ -90,6 +90,7 @@ class TrainPart(_Part):
     """Optimisation."""
 
     iterations: Positive
+    """Optimisation steps of the whole run."""
     total_batch: Positive = 32
     """Patches an optimisation step, over all devices and accumulated steps."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
@@ -132,6 +133,8 @@ class KeepPart(_Part):
     """Iterations between validations, one at the start and one at the end; 0 never validates."""
     validation_folder: str = "data/test"
     validation_sets: list[str] = ["Set5"]
+    validation_level: Annotated[int, Field(ge=0)] = 0
+    """σ or JPEG quality of the validation; 0 takes the first of the training range."""
 
 
 class Recipe(_Part):
