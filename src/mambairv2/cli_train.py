@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from mambairv2.model import MambaIRv2
+    from mambairv2.recipe import Task
 
 
 def train(
@@ -66,6 +70,90 @@ def train(
         raise typer.Exit(1) from None
 
 
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of test sets, each with HR and LR_bicubic/X2, X3, X4.")],
+    weights: Annotated[
+        str, typer.Option(help="A file or a packaged name; without, the baseline alone.")
+    ] = "",
+    sets: Annotated[str, typer.Option(help="Names by commas; by default the task's that are there.")] = "",
+    task: Annotated[
+        Literal["sr", "denoise", "jpeg"] | None, typer.Option(help="By default what the weights are for.")
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Of the baseline; weights know theirs.")] = 2,
+    level: Annotated[list[int] | None, typer.Option(help="σ or JPEG quality; may be repeated.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Turn the test images grey.")] = False,
+    self_ensemble: Annotated[bool, typer.Option("--self-ensemble", help="Mean over eight turns.")] = False,
+    tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a line an image here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables here.")] = None,
+) -> None:
+    """Measure PSNR and SSIM on test sets by the field's protocols, beside baseline and published figures."""
+    from mambairv2 import report
+    from mambairv2.measure import Plan, measure
+    from mambairv2.memory import keep_freed_memory
+
+    keep_freed_memory()
+    try:
+        model, known = _load(weights, device)
+        chosen = task or known
+        plan = Plan(
+            data,
+            chosen,
+            model.config.upscale if model is not None else scale if chosen == "sr" else 1,
+            [name for name in sets.split(",") if name],
+            tuple(level or ()),
+            grey or (model is not None and model.config.in_channels == 1),
+            tile,
+            self_ensemble,
+            limit,
+        )
+        results = measure(
+            model,
+            plan,
+            lambda name, s: typer.echo(f"{name}: {s.image} {s.psnr:.2f} dB {s.ssim:.4f}", err=True),
+        )
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    title = weights or "Baseline"
+    title += (", self-ensemble" if self_ensemble else "") + (f", tiles {tile}" if tile else "")
+    typer.echo(report.to_markdown(results, title, images=False))
+    about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile}
+    texts = (
+        (json, report.to_json(results, about)),
+        (csv, report.to_csv(results)),
+        (markdown, report.to_markdown(results, title)),
+    )
+    for path, text in texts:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def _load(weights: str, device: str) -> tuple[MambaIRv2 | None, Task]:
+    """Load weights and tell what they are for: their own word, or their scale and channels."""
+    if not weights:
+        return None, "sr"
+    import torch
+
+    from mambairv2.weights import load_model, read_metadata
+
+    place = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(weights, device=place)
+    said = read_metadata(weights).get("task")
+    if said == "sr" or model.config.upscale > 1:
+        return model, "sr"
+    if said == "denoise":
+        return model, "denoise"
+    if said == "jpeg" or model.config.in_channels == 1:
+        return model, "jpeg"
+    return model, "denoise"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(train)
+    app.command()(evaluate)

@@ -91,7 +91,8 @@ def detail(pixels: Pixels) -> npt.NDArray[np.float32]:
     starts = [np.arange(0, side, CELL) for side in grey.shape]
     totals = np.add.reduceat(np.add.reduceat(slope, starts[0], axis=0), starts[1], axis=1)
     sizes = [np.diff(np.append(start, side)) for start, side in zip(starts, grey.shape, strict=True)]
-    return (totals / np.outer(sizes[0], sizes[1])).astype(np.float32)
+    cells: npt.NDArray[np.float32] = (totals / np.outer(sizes[0], sizes[1])).astype(np.float32)
+    return cells
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from torch import Tensor
 from mambairv2.data import list_images, read_image, to_channels
 from mambairv2.degrade import jpeg, protocol_noise
 from mambairv2.imresize import imresize
-from mambairv2.metrics import Channels, psnr, ssim
+from mambairv2.metrics import Channels, luma, psnr, ssim
 from mambairv2.recipe import Task
+from mambairv2.tiling import Grid, restore_rows
 
 Pixels = npt.NDArray[np.uint8]
 Restore = Callable[[Tensor], Tensor]
@@ -34,7 +35,7 @@ class Protocol:
     scale: int = 1
     level: int = 0
     channels: int = 3
-    """1 turns test images grey; a grey network on a colour set, or the grey JPEG protocol."""
+    """1 turns test images grey, by their studio-swing luma as the published figures of LIVE1 do."""
 
     @property
     def compared(self) -> Channels:
@@ -74,15 +75,16 @@ class Score:
 
 
 def cases(folder: Path, protocol: Protocol) -> Iterator[Case]:
-    """Read one test set: folder/HR with the targets and, for super-resolution, folder/LR_bicubic/X2 and so
-    on.
+    """Read one test set: targets in folder/HR, inputs of super-resolution in folder/LR_bicubic/X2, X3, X4.
 
     Inputs that are not there are made by MATLAB's bicubic. A folder without HR is taken as the targets
     themselves. Raises FileNotFoundError for a folder without images, ValueError for an input of a wrong size.
     """
     targets = folder / "HR" if (folder / "HR").is_dir() else folder
     for path in list_images([targets]):
-        target = read_image(path, 1 if protocol.channels == 1 else None)
+        target = read_image(path)
+        if protocol.channels == 1 and target.shape[2] == 3:
+            target = (luma(target) + 0.5).astype(np.uint8)[..., None]
         if protocol.task == "sr":
             yield _sr_case(path, target, folder / "LR_bicubic" / f"X{protocol.scale}", protocol)
         elif protocol.task == "denoise":
@@ -127,16 +129,18 @@ def restored(restore: Restore, case: Case, channels: int, device: torch.device) 
 
 
 def evaluate_set(
-    restore: Restore,
+    restore: Restore | None,
     folder: Path,
     protocol: Protocol,
     network_channels: int = 3,
     device: torch.device = torch.device("cpu"),
     limit: int | None = None,
+    seen: Callable[[Score], None] = lambda score: None,
 ) -> list[Score]:
     """Measure a network on one test set.
 
-    restore: (1, C, h, w) in [0, 1] to (1, C, h·s, w·s), C = network_channels. limit: only the first images.
+    restore: (1, C, h, w) in [0, 1] to (1, C, h·s, w·s), C = network_channels; None measures the baseline
+    alone. limit: only the first images. seen: called with each score as it comes.
     Returns one score an image, in the order of names; the set's figures are their means.
     """
     scores = []
@@ -144,7 +148,7 @@ def evaluate_set(
         if number == limit:
             break
         start = time.perf_counter()
-        image = restored(restore, case, network_channels, device)
+        image = restored(restore, case, network_channels, device) if restore else case.baseline
         seconds = time.perf_counter() - start
         figures = [
             measure(pixels, case.target, protocol.compared, protocol.border)
@@ -152,6 +156,7 @@ def evaluate_set(
             for pixels in (image, case.baseline)
         ]
         scores.append(Score(case.name, figures[0], figures[2], figures[1], figures[3], seconds))
+        seen(scores[-1])
     return scores
 
 
@@ -166,6 +171,19 @@ def mean(scores: list[Score]) -> Score:
         sum(s.base_ssim for s in scores) / count,
         sum(s.seconds for s in scores),
     )
+
+
+def tiled(restore: Restore, scale: int, tile: int, overlap: int = 32) -> Restore:
+    """Run a network in tiles of at most `tile` input pixels a side, both multiples of 16."""
+
+    def run(image: Tensor) -> Tensor:
+        grid = Grid((image.shape[2], image.shape[3]), scale, tile, overlap)
+        rows = restore_rows(
+            lambda part: restore(part[None])[0], lambda down, across: image[0, :, down, across], grid
+        )
+        return torch.cat(list(rows), dim=1)[None]
+
+    return run
 
 
 def self_ensemble(restore: Restore) -> Restore:

@@ -37,7 +37,7 @@ class Reporter:
         if tensorboard and not silent:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(run))  # type: ignore[no-untyped-call]
+            self.board = SummaryWriter(str(run))
         self.progress = Progress(
             BarColumn(None),
             MofNCompleteColumn(),
@@ -59,7 +59,7 @@ class Reporter:
         """Leave the terminal as it was."""
         self.progress.stop()
         if self.board is not None:
-            self.board.close()  # type: ignore[no-untyped-call]
+            self.board.close()
 
     def rewind(self, iteration: int) -> None:
         """Drop the lines after an iteration: the run goes on from there."""
@@ -84,7 +84,7 @@ class Reporter:
         if self.board is not None:
             for name, value in line.items():
                 if isinstance(value, float):
-                    self.board.add_scalar(name, value, line["iteration"])  # type: ignore[no-untyped-call]
+                    self.board.add_scalar(name, value, line["iteration"])
 
     def advance(self, iteration: int, line: Line | None = None) -> None:
         """Move the bar; with a line of the log, show its figures."""

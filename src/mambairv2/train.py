@@ -155,11 +155,15 @@ def save(state: State, reporter: Reporter) -> None:
     try:
         save_checkpoint(state.run, state.iteration, state.content(), state.recipe.keep.keep)
         with averaged(state) as network:
-            save_model(network, state.run / "ema.safetensors", {"iteration": str(state.iteration)})
+            save_model(network, state.run / "ema.safetensors", _metadata(state))
     except OSError as error:
         reporter.say(f"iteration {state.iteration}: no checkpoint written, the earlier one stays: {error}")
         if state.iteration == state.recipe.train.iterations:
             raise
+
+
+def _metadata(state: State) -> dict[str, str]:
+    return {"task": state.recipe.data.task, "iteration": str(state.iteration)}
 
 
 def roll_back(state: State, reporter: Reporter) -> None:
