@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mambairv2.demo import run
-from mambairv2.restore import Restorer
+from mambairv2.restorer import Restorer
 from stand_in import StandIn, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

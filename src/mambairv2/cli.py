@@ -20,7 +20,7 @@ from mambairv2 import cli_train
 if TYPE_CHECKING:
     from mambairv2.batch import Job
     from mambairv2.encoding import SaveOptions
-    from mambairv2.restore import Restored, Restorer, Tile
+    from mambairv2.restorer import Restored, Restorer, Tile
     from mambairv2.tasks import TaskName
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -133,7 +133,7 @@ def info() -> None:
     import torch
 
     from mambairv2.ops import backends
-    from mambairv2.restore import pick_device
+    from mambairv2.restorer import pick_device
     from mambairv2.weights import pretrained
 
     device = pick_device()
@@ -156,7 +156,7 @@ def _load(
 ) -> Restorer:
     """The restorer that the options ask for; refuses those that do not fit."""
     from mambairv2.memory import keep_freed_memory
-    from mambairv2.restore import Restorer
+    from mambairv2.restorer import Restorer
     from mambairv2.tasks import weights_name
 
     keep_freed_memory()

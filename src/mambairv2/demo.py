@@ -17,7 +17,7 @@ from mambairv2.encoding import save
 from mambairv2.imresize import imresize
 from mambairv2.memory import keep_freed_memory
 from mambairv2.metrics import psnr
-from mambairv2.restore import Restored, Restorer
+from mambairv2.restorer import Restored, Restorer
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -56,7 +56,8 @@ def _write_png(image: pyvips.Image, path: str, options: SaveOptions, keep: str) 
 
 
 def _write_jpeg(image: pyvips.Image, path: str, options: SaveOptions, keep: str) -> None:
-    image.jpegsave(path, Q=options.quality, optimize_coding=True, keep=keep)
+    # Without optimised coding, which would hold the coefficients of the whole image in memory.
+    image.jpegsave(path, Q=options.quality, keep=keep)
 
 
 def _write_webp(image: pyvips.Image, path: str, options: SaveOptions, keep: str) -> None:

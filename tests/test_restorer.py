@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mambairv2 import memory
-from mambairv2 import restore as module
+from mambairv2 import restorer as module
 from mambairv2.images import ImageError
-from mambairv2.restore import Restorer, pick_device
+from mambairv2.restorer import Restorer, pick_device
 from stand_in import StandIn, load, picture, pixels
 
 
-def restorer(scale=2, channels=3, **options):
+def network(scale=2, channels=3, **options):
     return Restorer(StandIn(scale, channels), "cpu", **options)
 
 
@@ -36,7 +36,7 @@ def restorer(scale=2, channels=3, **options):
 def test_files_keep_depth_bands_and_picture(tmp_path, name, size, channels, dtype, scale):
     source, target = tmp_path / name, tmp_path / "new" / name
     picture(*size, channels, dtype).write_to_file(str(source))
-    done = restorer(scale).restore_file(source, target)
+    done = network(scale).restore_file(source, target)
     before, after = load(source), load(target)
     assert (after.height, after.width) == (size[0] * scale, size[1] * scale)
     assert (after.bands, after.format, after.interpretation) == (
@@ -54,22 +54,22 @@ def test_files_keep_depth_bands_and_picture(tmp_path, name, size, channels, dtyp
 def test_restoring_twice_gives_identical_bytes(tmp_path):
     picture(150, 200, 4, "uint16").pngsave(str(tmp_path / "in.png"))
     for name in ("a.png", "b.png"):
-        restorer(tile=96).restore_file(tmp_path / "in.png", tmp_path / name)
+        network(tile=96).restore_file(tmp_path / "in.png", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_tiles_and_whole_agree_where_tiles_see_enough(tmp_path):
     values = pixels(150, 200, 3)
-    tiled, whole = restorer(tile=96).restore(values), restorer(tile="whole").restore(values)
+    tiled, whole = network(tile=96).restore(values), network(tile="whole").restore(values)
     assert np.abs(tiled.astype(int) - whole).max() <= 2
     assert (tiled == whole).mean() > 0.95
 
 
 def test_a_large_output_gathers_on_disk_and_leaves_nothing_else(tmp_path, monkeypatch):
     picture(90, 70, 4).pngsave(str(tmp_path / "in.png"))
-    restorer(tile=64).restore_file(tmp_path / "in.png", tmp_path / "memory.png")
+    network(tile=64).restore_file(tmp_path / "in.png", tmp_path / "memory.png")
     monkeypatch.setattr("mambairv2.canvas.IN_MEMORY", 0)
-    restorer(tile=64).restore_file(tmp_path / "in.png", tmp_path / "disk.png")
+    network(tile=64).restore_file(tmp_path / "in.png", tmp_path / "disk.png")
     assert (tmp_path / "disk.png").read_bytes() == (tmp_path / "memory.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk.png", "in.png", "memory.png"]
 
@@ -79,7 +79,7 @@ def test_damage_found_midway_leaves_no_output(tmp_path, monkeypatch):
     picture(200, 200, 3).pngsave(str(tmp_path / "in.png"))
     (tmp_path / "in.png").write_bytes((tmp_path / "in.png").read_bytes()[:-3000])
     with pytest.raises(ImageError, match=r"in\.png: is damaged or cut short"):
-        restorer().restore_file(tmp_path / "in.png", tmp_path / "out.png")
+        network().restore_file(tmp_path / "in.png", tmp_path / "out.png")
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
 
 
@@ -87,7 +87,7 @@ def test_damage_found_midway_leaves_no_output(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 2), (20, 30, 3), (20, 30, 4), (1, 1, 3)])
 def test_arrays_keep_layout_and_dtype(shape, dtype):
     values = pixels(*shape[:2], shape[2] if len(shape) == 3 else 1, dtype).reshape(shape)
-    result = restorer().restore(values)
+    result = network().restore(values)
     assert result.dtype == values.dtype
     assert result.shape == (2 * shape[0], 2 * shape[1], *shape[2:])
 
@@ -96,16 +96,16 @@ def test_arrays_keep_layout_and_dtype(shape, dtype):
 def test_tensors_keep_layout_and_dtype(dtype):
     values = torch.from_numpy(pixels(20, 30, 3)).permute(2, 0, 1)
     values = values if dtype == torch.uint8 else values.to(dtype) / 255
-    one = restorer().restore(values)
+    one = network().restore(values)
     assert (one.shape, one.dtype) == ((3, 40, 60), dtype)
-    batch = restorer().restore(values.expand(2, -1, -1, -1))
+    batch = network().restore(values.expand(2, -1, -1, -1))
     assert torch.equal(batch, torch.stack([one, one]))
 
 
 def test_array_tensor_and_path_agree(tmp_path):
     values = pixels(40, 50, 3)
     picture(40, 50, 3).pngsave(str(tmp_path / "a.png"))
-    one = restorer()
+    one = network()
     tensor = torch.from_numpy(values).permute(2, 0, 1)
     assert np.array_equal(one.restore(values), one.restore(tmp_path / "a.png"))
     assert np.array_equal(one.restore(values), one.restore(tensor).permute(1, 2, 0).numpy())
@@ -113,16 +113,16 @@ def test_array_tensor_and_path_agree(tmp_path):
 
 def test_grey_through_a_network_for_rgb_is_grey():
     values = pixels(30, 40, 1)
-    as_rgb = restorer().restore(values.repeat(3, 2))
-    assert np.abs(as_rgb.mean(2) - restorer().restore(values)[..., 0]).max() <= 1
+    as_rgb = network().restore(values.repeat(3, 2))
+    assert np.abs(as_rgb.mean(2) - network().restore(values)[..., 0]).max() <= 1
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_rgb_through_a_network_for_grey_restores_luma_and_keeps_colour(scale):
     values = pixels(30, 40, 3)
-    result = restorer(scale, channels=1).restore(values) / 255
+    result = network(scale, channels=1).restore(values) / 255
     luma = values @ np.array([0.299, 0.587, 0.114])
-    grey = restorer(scale, channels=1).restore(luma.astype(np.float32) / 255)
+    grey = network(scale, channels=1).restore(luma.astype(np.float32) / 255)
     inside = np.s_[4:-4, 4:-4]
     assert np.abs(result @ np.array([0.299, 0.587, 0.114]) - grey)[inside].max() < 0.02
     kept = values[..., 0] - values[..., 2].astype(float)
@@ -145,7 +145,7 @@ def test_rgb_through_a_network_for_grey_restores_luma_and_keeps_colour(scale):
 )
 def test_other_shapes_dtypes_and_ranges_are_refused(image):
     with pytest.raises(ValueError):
-        restorer().restore(image)
+        network().restore(image)
 
 
 @given(
@@ -153,7 +153,7 @@ def test_other_shapes_dtypes_and_ranges_are_refused(image):
 )
 @settings(max_examples=30, deadline=None)
 def test_any_size_gives_the_right_size(height, width, channels, scale):
-    result = restorer(scale, tile=64).restore(np.full((height, width, channels), 99, np.uint8))
+    result = network(scale, tile=64).restore(np.full((height, width, channels), 99, np.uint8))
     assert result.shape == (height * scale, width * scale, channels)
     assert (np.abs(result.astype(int) - 99) <= 1).all()  # a flat image stays flat: no seams, no dark borders
 
@@ -161,7 +161,7 @@ def test_any_size_gives_the_right_size(height, width, channels, scale):
 def test_progress_and_cancelling(tmp_path):
     picture(100, 100, 3).pngsave(str(tmp_path / "in.png"))
     told = []
-    restorer(tile=64).restore_file(
+    network(tile=64).restore_file(
         tmp_path / "in.png", tmp_path / "out.png", progress=lambda *counts: told.append(counts)
     )
     assert told[-1] == (len(told), len(told))
@@ -170,12 +170,12 @@ def test_progress_and_cancelling(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        restorer(tile=64).restore_file(tmp_path / "in.png", tmp_path / "no.png", progress=cancel)
+        network(tile=64).restore_file(tmp_path / "in.png", tmp_path / "no.png", progress=cancel)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
 
-def test_threads_can_share_a_restorer():
-    one, values = restorer(tile=64), [pixels(70, 80, 3, seed=seed) for seed in range(4)]
+def test_threads_can_share_a_network():
+    one, values = network(tile=64), [pixels(70, 80, 3, seed=seed) for seed in range(4)]
     alone, together = [one.restore(value) for value in values], [None] * 4
 
     def work(k):
@@ -200,7 +200,7 @@ def test_out_of_memory_is_met_with_smaller_tiles_and_told(tmp_path):
     picture(200, 300, 3).pngsave(str(tmp_path / "in.png"))
     done = Restorer(Greedy(), "cpu").restore_file(tmp_path / "in.png", tmp_path / "out.png")
     assert done.notes == ("tile 64 for lack of memory",)
-    expected = restorer(tile=64).restore(tmp_path / "in.png")
+    expected = network(tile=64).restore(tmp_path / "in.png")
     assert np.array_equal(load(tmp_path / "out.png").numpy(), expected)
 
 
@@ -220,12 +220,12 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 
 
 def test_tiles_are_planned_from_free_memory(monkeypatch):
-    one = restorer()
+    one = network()
     for free, tile in [(None, 256), (10**12, 256), (10 * 2**20, 64), (0, 64)]:
         monkeypatch.setattr(module, "free_memory", lambda device, free=free: free)
         assert one.plan((1000, 1000)).tile == tile
-    assert restorer(tile=96).plan((1000, 1000)).tile == 96
-    assert restorer(tile="whole").plan((1000, 1000)).tile is None
+    assert network(tile=96).plan((1000, 1000)).tile == 96
+    assert network(tile="whole").plan((1000, 1000)).tile is None
 
 
 def test_free_memory_heeds_the_limits_of_groups(tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def test_free_memory_of_this_machine_is_some_number_or_unknown():
 @pytest.mark.parametrize("options", [{"tile": 100}, {"overlap": 10}, {"tile": 32, "overlap": 32}])
 def test_tiles_that_do_not_fit_are_refused_at_once(options):
     with pytest.raises(ValueError, match="multiple of 16"):
-        restorer(**options)
+        network(**options)
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "toaster"])

@@ -32,7 +32,8 @@ TILE = 256
 SMALLEST_TILE = 64
 OVERLAP = 32
 BYTES_PER_CHANNEL = 400
-"""Peak memory a network takes per input pixel and channel of `embed_dim`, float32."""
+"""Peak memory of a network for each input pixel and channel of `embed_dim`, float32: 344 to 390 bytes
+measured (light ×2, 128×128 and 256×256, the torch backend on a CPU)."""
 SHARE = 0.7
 """Of the free memory, what a plan may fill."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -55,9 +56,10 @@ class Restored:
 class Restorer:
     """A network on a device, ready to restore images of any size; safe to share between threads.
 
-    weights: a packaged name (`sr-x2`), a file, or a network. device: `auto` takes a CUDA GPU when there is
-    one, else the CPU. tile: largest side of a tile in input pixels, a multiple of 16; `auto` is 256, less if
-    memory is short; `whole` never tiles. overlap: pixels that neighbouring tiles share, a multiple of 16.
+    weights: a packaged name (`sr-x2`), a file, or a network (moved there and set to evaluation). device:
+    `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of a tile in input pixels, a
+    multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap: pixels that
+    neighbouring tiles share, a multiple of 16.
 
     Raises WeightsError for weights that cannot be used and ValueError for other values out of range.
     """
