@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TextIO
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from mambairv2 import cli_train
 
@@ -174,27 +174,35 @@ def _restore_all(
 ) -> int:
     """Do the jobs, a line for each; returns how many failed."""
     failed = 0
-    # The bar is drawn on stderr; lines printed to a terminal go above it.
-    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
         files = bar.add_task("images", total=len(jobs), visible=len(jobs) > 1)
         for job in jobs:
             tiles = bar.add_task(job.source.name.replace("[", r"\["), total=None)
 
-            def show(done: int, total: int, tiles: object = tiles) -> None:
-                bar.update(tiles, completed=done, total=total)  # type: ignore[arg-type]
+            def show(done: int, total: int, tiles: TaskID = tiles) -> None:
+                bar.update(tiles, completed=done, total=total)
 
             try:
                 restored = restorer.restore_file(
                     job.source, job.target, options=options, page=page, max_pixels=max_pixels, progress=show
                 )
-                print(_line(restored), flush=True)
+                _say(_line(restored), bar.console)
             except Exception as error:  # whatever is wrong with one file, the others go on
                 failed += 1
-                _complain(_reason(error, job))
+                _say(f"error: {_reason(error, job)}", bar.console, sys.stderr)
             bar.remove_task(tiles)
             bar.advance(files)
     return failed
+
+
+def _say(text: str, console: Console, stream: TextIO | None = None) -> None:
+    """Print a line, above the bar where both are on the terminal."""
+    stream = stream or sys.stdout
+    if console.is_terminal and stream.isatty():
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+    else:
+        print(text, file=stream, flush=True)
 
 
 def _line(restored: Restored) -> str:
