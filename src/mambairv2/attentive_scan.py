@@ -1,0 +1,148 @@
+"""The attentive state space module: prompts, routing, semantic-guided neighbouring, and one selective scan.
+
+Shape legend: B batch, L = H·W tokens, E embed_dim, D hidden channels, N d_state, T num_tokens, R inner_rank, K dt_rank.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mambairv2.config import MambaIRv2Config
+from mambairv2.layers import to_image, to_tokens
+from mambairv2.ops.selective_scan import Backend, invert, selective_scan
+
+
+class AttentiveScan(nn.Module):
+    """Attentive state space module (section 3.2 of the paper): (B, H, W, E) → (B, H, W, E).
+
+    In training mode, or with a generator, each token draws its prompt by a hard Gumbel-softmax;
+    otherwise it takes the most likely one, and the result is the same at every run.
+    """
+
+    def __init__(self, config: MambaIRv2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.backend: Backend = "auto"
+        dim, hidden, rank, states = config.embed_dim, config.hidden_dim, config.dt_rank, config.d_state
+        copies = config.scan_directions
+        self.in_proj = nn.Conv2d(dim, hidden, 1)
+        self.position = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.x_proj_weight = nn.Parameter(torch.empty(copies, rank + 2 * states, hidden))
+        self.dt_weight = nn.Parameter(torch.empty(copies, hidden, rank))
+        self.dt_bias = nn.Parameter(torch.empty(copies, hidden))
+        self.A_log = nn.Parameter(torch.empty(copies * hidden, states))
+        self.D = nn.Parameter(torch.ones(copies * hidden))
+        self.out_norm = nn.LayerNorm(hidden)
+        self.out_proj = nn.Linear(hidden, dim)
+        if copies == 1:
+            width = states if config.prompt_target in ("B", "C") else hidden
+            self.route = nn.Sequential(
+                nn.Linear(dim, dim // 3), nn.GELU(), nn.Linear(dim // 3, config.num_tokens)
+            )
+            self.pool_left = nn.Embedding(config.num_tokens, config.inner_rank)
+            self.pool_right = nn.Embedding(config.inner_rank, width)
+        self._reset_scan()
+
+    def _reset_scan(self) -> None:
+        """Initial values of the scan: A = -(1..N), steps log-uniform in [1e-3, 1e-1]."""
+        nn.init.kaiming_uniform_(self.x_proj_weight[0], a=math.sqrt(5))
+        for i in range(1, self.x_proj_weight.shape[0]):
+            nn.init.kaiming_uniform_(self.x_proj_weight[i], a=math.sqrt(5))
+        bound = self.config.dt_rank**-0.5
+        nn.init.uniform_(self.dt_weight, -bound, bound)
+        with torch.no_grad():
+            step = torch.exp(torch.empty_like(self.dt_bias).uniform_(math.log(1e-3), math.log(1e-1)))
+            step = step.clamp(min=1e-4)
+            self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))
+            self.A_log.copy_(torch.log(torch.arange(1.0, self.config.d_state + 1)).expand_as(self.A_log))
+
+    def reset_prompts(self) -> None:
+        """Initial values of the prompt pool: uniform in ±1/rows."""
+        if self.config.scan_directions == 1:
+            for table in (self.pool_left, self.pool_right):
+                bound = 1 / table.num_embeddings
+                nn.init.uniform_(table.weight, -bound, bound)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Mix the tokens by one scan; H and W are free."""
+        batch, height, width, _ = x.shape
+        u_image = self.in_proj(to_image(x))
+        u = to_tokens(u_image * torch.sigmoid(self.position(u_image))).reshape(batch, height * width, -1)
+        if self.config.scan_directions == 4:
+            y = self._four_directions(u, height, width)
+        else:
+            label, prompt = self.choose_prompts(x.reshape(batch, height * width, -1), generator)
+            order = neighbour_order(label) if self.config.semantic_neighbouring else None
+            y = self._scan(u, order, prompt)
+        return self.out_proj(self.out_norm(y)).view(batch, height, width, -1)
+
+    def choose_prompts(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Route tokens to prompts: x (B, L, E) → labels (B, L) int64 and prompts (B, L, N)."""
+        pool = self.pool_left.weight @ self.pool_right.weight
+        logits = self.route(x)
+        if not self.training and generator is None:
+            label = logits.argmax(-1)
+            return label, F.embedding(label, pool)
+        logits = F.log_softmax(logits, dim=-1)
+        gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
+        soft = ((logits + gumbel) / self.config.temperature).softmax(-1)
+        label = soft.argmax(-1)
+        hard = torch.zeros_like(soft).scatter_(-1, label[..., None], 1.0)
+        return label, (hard - soft.detach() + soft) @ pool
+
+    def _scan(self, u: Tensor, order: Tensor | None, prompt: Tensor) -> Tensor:
+        """Scan u (B, L, D) in the given order with prompts in image order."""
+        config = self.config
+        delta, B, C = self._project(u, 0)
+        A = -torch.exp(self.A_log)
+        bias = self.dt_bias[0]
+        if config.prompt_target == "C" and config.prompt_order == "image":
+            return selective_scan(
+                u, delta, A, B, C, self.D, bias, order=order, prompt=prompt, backend=self.backend
+            )[0]
+        if config.prompt_order == "image" and order is not None:
+            prompt = _take(prompt, invert(order))  # token order[i] meets the prompt of place i
+        if config.prompt_target == "C":
+            C = C + prompt
+        elif config.prompt_target == "B":
+            B = B + prompt
+        elif config.prompt_target == "delta":
+            delta = delta + prompt
+        y, _ = selective_scan(u, delta, A, B, C, self.D, bias, order=order, backend=self.backend)
+        return y + prompt if config.prompt_target == "y" else y
+
+    def _project(self, u: Tensor, direction: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Project u (B, L, D) to delta (B, L, D), B and C (B, L, N)."""
+        rank, states = self.config.dt_rank, self.config.d_state
+        dt, B, C = (u @ self.x_proj_weight[direction].T).split((rank, states, states), dim=-1)
+        return dt @ self.dt_weight[direction].T, B, C
+
+    def _four_directions(self, u: Tensor, height: int, width: int) -> Tensor:
+        """Sum the scans by row, by column and both reversed, as plain Mamba restoration does."""
+        rows = torch.arange(height * width, device=u.device)
+        columns = rows.view(height, width).T.reshape(-1)
+        A, hidden = -torch.exp(self.A_log), self.config.hidden_dim
+        y = torch.zeros_like(u)
+        for i, order in enumerate((rows, columns, rows.flip(0), columns.flip(0))):
+            part = slice(i * hidden, (i + 1) * hidden)
+            delta, B, C = self._project(u, i)
+            orders = order.expand(u.shape[0], -1)
+            args = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i])
+            y = y + selective_scan(*args, order=orders, backend=self.backend)[0]
+        return y
+
+
+def neighbour_order(label: Tensor) -> Tensor:
+    """Return the tokens sorted by label, ties in image order: (B, L) int64 → (B, L) int64.
+
+    The published code leaves ties to the device: CUDA sorts in image order, a CPU in any order.
+    """
+    return label.argsort(dim=1, stable=True)
+
+
+def _take(tokens: Tensor, order: Tensor) -> Tensor:
+    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))

@@ -1,0 +1,134 @@
+"""The selective scan of a state space model, one function over several backends.
+
+Shape legend: B batch, L tokens, D channels, N states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mambairv2.ops import chunked, cpu, reference
+
+Backend = Literal["auto", "reference", "chunked", "cpu"]
+Core = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# Backends in plain torch take sorted tokens and leave what surrounds the scan to `_around`.
+_CORES: dict[str, Core] = {"reference": reference.selective_scan, "chunked": chunked.selective_scan}
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    *,
+    order: Tensor | None = None,
+    prompt: Tensor | None = None,
+    delta_softplus: bool = True,
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Run h_i = exp(Δ_i A) h_{i-1} + Δ_i B_i u_i, y_i = (C_i + P_i) · h_i + D u_i along the tokens.
+
+    u, delta: (B, L, D), any L from 0. A: (D, N), negative for a decaying state. B, C: (B, L, N).
+    D, delta_bias: (D,). Δ = softplus(delta + delta_bias), or delta + delta_bias without softplus.
+    order: (B, L) int64, a permutation of each row: step i visits token order[i], and y comes back in
+    the order of u (semantic-guided neighbouring, unfold and fold). prompt: (B, L, N), P, indexed by the
+    step i and not by the token (as published; see `prompt_order`). float32 or float64, one dtype for all.
+
+    Returns y (B, L, D) and the last state (B, D, N); gradients flow through y only.
+    Raises ValueError for shapes that do not fit, RuntimeError for a backend that is not available here.
+    """
+    _check_shapes(u, delta, A, B, C, D, delta_bias, order, prompt)
+    name = choose_backend(u, backend)
+    if name == "cpu":
+        y, last = cpu.selective_scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+    else:
+        y, last = _around(_CORES[name], u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+    return y, last.detach()
+
+
+def choose_backend(u: Tensor, backend: Backend = "auto") -> str:
+    """Return the backend that will run for tensors like u: the fastest of its device for `auto`."""
+    if backend == "auto":
+        native = u.device.type == "cpu" and cpu.unavailable() is None
+        return "cpu" if native and not torch.jit.is_tracing() else "chunked"
+    if backend == "cpu":
+        reason = cpu.unavailable() if u.device.type == "cpu" else f"the tensors are on {u.device}"
+        if reason is not None:
+            raise RuntimeError(f"backend 'cpu' is not available: {reason}")
+    elif backend not in _CORES:
+        raise ValueError(f"unknown backend {backend!r}; known: auto, cpu, {', '.join(_CORES)}")
+    return backend
+
+
+def _around(
+    core: Core,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    order: Tensor | None,
+    prompt: Tensor | None,
+    delta_softplus: bool,
+) -> tuple[Tensor, Tensor]:
+    """Softplus, unfold by order, prompt, scan, fold."""
+    delta = delta + delta_bias
+    if delta_softplus:
+        delta = F.softplus(delta)
+    if order is not None:
+        u, delta, B, C = (_gather(t, order) for t in (u, delta, B, C))
+    if prompt is not None:
+        C = C + prompt
+    y, last = core(u, delta, A, B, C, D)
+    return (y if order is None else _gather(y, invert(order))), last
+
+
+def invert(order: Tensor) -> Tensor:
+    """Return the inverse of each row's permutation: (B, L) int64 → (B, L) int64."""
+    steps = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, steps)
+
+
+def _gather(tokens: Tensor, order: Tensor) -> Tensor:
+    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def _check_shapes(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    order: Tensor | None,
+    prompt: Tensor | None,
+) -> None:
+    if u.ndim != 3 or A.ndim != 2:
+        raise ValueError(f"u must be (B, L, D) and A (D, N), got {tuple(u.shape)} and {tuple(A.shape)}")
+    batch, length, channels = u.shape
+    states = A.shape[1]
+    expected = {
+        "delta": (delta, (batch, length, channels)),
+        "A": (A, (channels, states)),
+        "B": (B, (batch, length, states)),
+        "C": (C, (batch, length, states)),
+        "D": (D, (channels,)),
+        "delta_bias": (delta_bias, (channels,)),
+        "order": (order, (batch, length)),
+        "prompt": (prompt, (batch, length, states)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} must be {shape} for u {tuple(u.shape)}, got {tuple(tensor.shape)}")

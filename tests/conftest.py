@@ -1,0 +1,24 @@
+"""What tests share: where the given data lies (if it is there), and single-threaded, seeded torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of parity cases and photographs; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared data at {SHARED} (set MAMBAIRV2_SHARED)")
+    return SHARED
