@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +19,13 @@ Line = dict[str, object]
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory this process has taken, MiB: of the GPU where there is one."""
+    """Return the most memory this process has taken, MiB: of the GPU where there is one; 0 on Windows."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

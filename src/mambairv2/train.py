@@ -107,7 +107,7 @@ def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, report
     line: dict[str, object] = {
         "iteration": state.iteration,
         "loss": sum(state.losses) / len(state.losses) if state.losses else math.nan,
-        "lr": rate,
+        "lr": float(f"{rate:.4g}"),
         "seconds": round(state.seconds, 1),
         "images_per_s": round(images / seconds, 3),
     }
