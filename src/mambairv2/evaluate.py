@@ -123,7 +123,7 @@ def restored(restore: Restore, case: Case, channels: int, device: torch.device) 
     if image.shape[2] != channels:
         image = image.repeat(3, axis=2)
     batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode: what the network caches must serve training too
         output = restore(batch)[0].float().clamp(0, 1).mul(255).round().byte()
     return to_channels(output.permute(1, 2, 0).cpu().numpy(), case.target.shape[2])
 
