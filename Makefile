@@ -1,0 +1,67 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else; they install into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*)
+
+.PHONY: demo test lint types kernel clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m mambairv2.demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+# Install again, for instance once there is a C++ compiler.
+kernel:
+	rm -f $(VENV)/.installed*
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build .demo
+
+# A stamp is older than what it was installed from: install again.
+$(VENV)/.installed: $(SOURCES) | $(BIN)/pip
+	@echo "Installing mambairv2 into $(VENV) (PyTorch is a large download)"
+	@$(INSTALL) --editable .
+	@$(BIN)/python -c "$$KERNEL_NOTE"
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(INSTALL) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c "$$PYTHON_CHECK"
+	@$(PYTHON) -m venv $(VENV)
+
+define PYTHON_CHECK
+import sys
+if sys.version_info < (3, 10):
+    sys.exit("mambairv2 needs Python 3.10 or newer, $(PYTHON) is %d.%d; say `make PYTHON=python3.12`" % sys.version_info[:2])
+try:
+    import ensurepip, venv
+except ImportError as error:
+    sys.exit("$(PYTHON) has no %s; install it (Debian, Ubuntu: sudo apt install python3-venv)" % error.name)
+endef
+export PYTHON_CHECK
+
+define KERNEL_NOTE
+from mambairv2.ops import backends
+why = backends()["cpu"]
+if why:
+    print(f"note: no compiled kernel ({why}): all works, but slower; install a C++ compiler, then `make kernel`")
+endef
+export KERNEL_NOTE

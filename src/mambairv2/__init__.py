@@ -1,0 +1,55 @@
+"""MambaIRv2: restore images by super-resolution, denoising and removal of JPEG artifacts.
+
+Names are imported when they are first used, so that importing the package is quick and loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mambairv2.config import MambaIRv2Config, variant
+    from mambairv2.model import MambaIRv2
+    from mambairv2.restorer import Restorer, restore
+    from mambairv2.weights import WeightsError, load_model, save_model
+
+    __version__: str
+
+__all__ = [
+    "MambaIRv2",
+    "MambaIRv2Config",
+    "Restorer",
+    "WeightsError",
+    "load_model",
+    "restore",
+    "save_model",
+    "variant",
+]
+
+_MODULES = {
+    "MambaIRv2": "model",
+    "MambaIRv2Config": "config",
+    "Restorer": "restorer",
+    "WeightsError": "weights",
+    "load_model": "weights",
+    "restore": "restorer",
+    "save_model": "weights",
+    "variant": "config",
+}
+
+if not TYPE_CHECKING:  # a type checker would take any name for granted where a module has __getattr__
+
+    def __getattr__(name: str) -> object:
+        """Import a public name from its module, once."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: object = version("mambairv2")
+        elif name in _MODULES:
+            value = getattr(import_module(f"mambairv2.{_MODULES[name]}"), name)
+        else:
+            raise AttributeError(f"module 'mambairv2' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})
