@@ -68,10 +68,11 @@ def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_o
 @lru_cache(maxsize=8)
 def relative_position_index(window: int) -> Tensor:
     """Return the row of the bias table for each pair of positions: (n, n) int64."""
-    y, x = (t.flatten() for t in torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij"))
-    dy = y[:, None] - y[None] + window - 1
-    dx = x[:, None] - x[None] + window - 1
-    return dy * (2 * window - 1) + dx
+    with torch.inference_mode(False):  # an inference tensor in the cache would break every later backward pass
+        y, x = (t.flatten() for t in torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij"))
+        dy = y[:, None] - y[None] + window - 1
+        dx = x[:, None] - x[None] + window - 1
+        return dy * (2 * window - 1) + dx
 
 
 def region_mask(height: int, width: int, window: int, shift: int) -> Tensor:

@@ -1,0 +1,48 @@
+// What crosses the C ABI: plain structs of pointers and sizes. Strides count elements from one token to the next.
+#pragma once
+#include <cstdint>
+
+namespace mir {
+
+constexpr int SCAN_CHUNK = 64;   // tokens between the states that the forward pass keeps for the backward
+constexpr int MAX_STATES = 64;   // N above this goes to the torch backend
+constexpr int WINDOW = 16;       // side of an attention window; rows of a window are whole vectors
+constexpr int TOKENS = WINDOW * WINDOW;
+constexpr int TABLE = (2 * WINDOW - 1) * (2 * WINDOW - 1);
+
+// u, delta, y: (batch, length, channels). A: (channels, n). B, C, prompt: (batch, length, n).
+// order: (batch, length): step i visits token order[i]; null for the order of the tokens.
+template <class T> struct ScanArgs {
+    const T *u, *delta, *A, *B, *C, *D, *bias, *prompt;
+    const int64_t *order;
+    T *y, *last, *states;  // last: (batch, channels, n). states: (batch, chunks, n, channels), or null
+    int64_t batch, length, channels, n, u_stride, delta_stride, B_stride, C_stride, prompt_stride;
+    int32_t softplus, threads;
+};
+
+// Parts are summed by the caller: dB, dC (blocks, batch, length, n), blocks = ceil(channels / width);
+// dA (batch, channels, n); dD, dbias (batch, channels). dy and du, ddelta are contiguous.
+template <class T> struct ScanGradArgs {
+    ScanArgs<T> forward;
+    const T *dy;
+    T *du, *ddelta, *dB, *dC, *dA, *dD, *dbias;
+};
+
+// qkv: (batch, height, width, 3 heads dim). table: (TABLE, heads). out: (batch, height, width, heads dim).
+// lse: (batch, windows, heads, TOKENS), log2 of the sum of each softmax, or null.
+template <class T> struct AttentionArgs {
+    const T *qkv, *table;
+    T *out, *lse;
+    int64_t batch, height, width, heads, dim, shift;
+    int32_t threads;
+};
+
+// dtable: (parts, heads, TABLE), summed by the caller; parts = attention_parts.
+template <class T> struct AttentionGradArgs {
+    AttentionArgs<T> forward;
+    const T *dout;
+    T *dqkv, *dtable;
+    int64_t parts;
+};
+
+}  // namespace mir

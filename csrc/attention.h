@@ -1,0 +1,288 @@
+// Window attention: one window and head at a time in cache. Queries lie along the lanes, so the relative bias
+// of a row of queries is a plain load from the table; the n×n matrix exists only for two rows of queries.
+#pragma once
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "args.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace MIR_ISA {
+
+using mir::AttentionArgs;
+using mir::AttentionGradArgs;
+using mir::TABLE;
+using mir::TOKENS;
+using mir::WINDOW;
+constexpr int SPAN = 2 * WINDOW - 1;
+
+#if MIR_BYTES == 64
+constexpr int KEYS = 8, DIMS = 12;  // register tiles beside two vectors of queries: 32 registers
+#else
+constexpr int KEYS = 4, DIMS = 4;  // 16 registers
+#endif
+
+// acc[j][v] += Σ_d x[d][v] · y[j][d] for J rows of y and two vectors: the product that all passes share.
+template <class T, int J>
+inline void tile(Vec<T> (&acc)[J][2], const T *x, int64_t x_step, const T *y, int64_t y_row, int64_t y_step, int count) {
+    constexpr int W = Simd<T>::W;
+    for (int d = 0; d < count; d++) {
+        const Vec<T> x0 = load(x + d * x_step), x1 = load(x + d * x_step + W);
+#pragma GCC unroll 12
+        for (int j = 0; j < J; j++) {
+            const T s = y[j * y_row + d * y_step];
+            acc[j][0] += x0 * s;
+            acc[j][1] += x1 * s;
+        }
+    }
+}
+
+// Where the tokens of a window lie, and which region of the shifted image each half belongs to.
+struct Window {
+    int64_t token[TOKENS];
+    bool split_y, split_x;  // the window holds two regions along y, along x
+    int border;             // the first row or column of the second region
+
+    template <class T> Window(const AttentionArgs<T> &a, int64_t image, int64_t index) {
+        const int64_t columns = a.width / WINDOW, wy = index / columns, wx = index % columns;
+        for (int y = 0; y < WINDOW; y++)
+            for (int x = 0; x < WINDOW; x++) {
+                const int64_t row = (wy * WINDOW + y + a.shift) % a.height, column = (wx * WINDOW + x + a.shift) % a.width;
+                token[y * WINDOW + x] = (image * a.height + row) * a.width + column;
+            }
+        split_y = a.shift && wy == a.height / WINDOW - 1;
+        split_x = a.shift && wx == columns - 1;
+        border = WINDOW - (int)a.shift;
+    }
+    bool second_y(int i) const { return split_y && i / WINDOW >= border; }
+    bool second_x(int i) const { return split_x && i % WINDOW >= border; }
+};
+
+// -100 (in base 2) for lanes i.. against position j where their regions differ.
+template <class T> inline Vec<T> region_mask(const Window &w, int i, int j) {
+    const T masked = T(-100 * 1.4426950408889634074);
+    Vec<T> m;
+    for (int l = 0; l < Simd<T>::W; l++)
+        m[l] = w.second_y(i + l) != w.second_y(j) || w.second_x(i + l) != w.second_x(j) ? masked : T(0);
+    return m;
+}
+
+template <class T> struct Tables {
+    std::vector<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2; the second with x reversed
+    Tables(const AttentionArgs<T> &a, bool both) : plain(a.heads * TABLE), mirrored(both ? a.heads * TABLE : 0) {
+        for (int64_t h = 0; h < a.heads; h++)
+            for (int i = 0; i < TABLE; i++) {
+                const T value = a.table[i * a.heads + h] * T(1.4426950408889634074);
+                plain[h * TABLE + i] = value;
+                if (both) mirrored[h * TABLE + i / SPAN * SPAN + SPAN - 1 - i % SPAN] = value;
+            }
+    }
+};
+
+// Rows of one head copied out of the image: (TOKENS, padded), zeros behind dim; and transposed, (padded, TOKENS).
+template <class T> inline void gather(T *rows, const Window &w, const T *from, int64_t stride, int dim, int padded) {
+    for (int i = 0; i < TOKENS; i++) {
+        std::memcpy(rows + i * padded, from + w.token[i] * stride, sizeof(T) * dim);
+        for (int d = dim; d < padded; d++) rows[i * padded + d] = 0;
+    }
+}
+template <class T>
+inline void gather_transposed(T *columns, const Window &w, const T *from, int64_t stride, int dim, T scale) {
+    for (int i = 0; i < TOKENS; i++) {
+        const T *row = from + w.token[i] * stride;
+        for (int d = 0; d < dim; d++) columns[d * TOKENS + i] = row[d] * scale;
+    }
+}
+
+// out[i][d] for dims d0.. and the two vectors of positions at i: Σ_j p[j] · y[j][d], left in (d, TOKENS).
+template <class T, int J>
+inline void weighted(T *out, const T *p, const T *y, int padded, int count, int i, const Vec<T> *factor) {
+    constexpr int W = Simd<T>::W;
+    Vec<T> acc[J][2] = {};
+    tile<T, J>(acc, p, 2 * W, y, 1, padded, count);
+    for (int j = 0; j < J; j++)
+        for (int v = 0; v < 2; v++) store(out + j * TOKENS + i + v * W, factor ? acc[j][v] * factor[v] : acc[j][v]);
+}
+template <class T>
+inline void weighted_all(T *out, const T *p, const T *y, int padded, int count, int i, const Vec<T> *factor) {
+    int d = 0;
+    for (; d + DIMS <= padded; d += DIMS) weighted<T, DIMS>(out + d * TOKENS, p, y + d, padded, count, i, factor);
+    for (; d < padded; d += 4) weighted<T, 4>(out + d * TOKENS, p, y + d, padded, count, i, factor);
+}
+
+inline int padded_to_4(int64_t dim) { return (int)(dim + 3) / 4 * 4; }
+
+template <class T> void attention_forward(const AttentionArgs<T> &a) {
+    constexpr int W = Simd<T>::W;
+    using V = Vec<T>;
+    const int64_t windows = a.height / WINDOW * (a.width / WINDOW), embed = a.heads * a.dim;
+    const int dim = (int)a.dim, padded = padded_to_4(dim);
+    const T scale = T(1.4426950408889634074) / std::sqrt(T(dim));
+    const Tables<T> tables(a, false);
+    mir::parallel(a.batch * windows, a.threads, [&](int64_t task) {
+        const Window w(a, task / windows, task % windows);
+        std::vector<T> buffer((4 * padded + 2 * W) * TOKENS + TOKENS);
+        T *q = buffer.data(), *k = q + padded * TOKENS, *v = k + padded * TOKENS, *o = v + padded * TOKENS;
+        T *scores = o + padded * TOKENS;
+        for (int64_t head = 0; head < a.heads; head++) {
+            const T *qkv = a.qkv + head * dim, *table = tables.plain.data() + head * TABLE;
+            gather_transposed(q, w, qkv, 3 * embed, dim, scale);
+            gather(k, w, qkv + embed, 3 * embed, dim, padded);
+            gather(v, w, qkv + 2 * embed, 3 * embed, dim, padded);
+            for (int i = 0; i < TOKENS; i += 2 * W) {
+                V top[2] = {splat(-std::numeric_limits<T>::infinity()), splat(-std::numeric_limits<T>::infinity())};
+                for (int j = 0; j < TOKENS; j += KEYS) {
+                    V acc[KEYS][2];
+                    for (int jj = 0; jj < KEYS; jj++)
+                        for (int x = 0; x < 2; x++) {
+                            const int p = i + x * W, r = j + jj;
+                            acc[jj][x] = load(table + (p / WINDOW - r / WINDOW + WINDOW - 1) * SPAN +
+                                              p % WINDOW - r % WINDOW + WINDOW - 1);
+                            if (w.split_y || w.split_x) acc[jj][x] += region_mask<T>(w, p, r);
+                        }
+                    tile<T, KEYS>(acc, q + i, TOKENS, k + j * padded, padded, 1, dim);
+                    for (int jj = 0; jj < KEYS; jj++)
+                        for (int x = 0; x < 2; x++) {
+                            store(scores + (j + jj) * 2 * W + x * W, acc[jj][x]);
+                            top[x] = vmax(top[x], acc[jj][x]);
+                        }
+                }
+                V total[2] = {};
+                for (int j = 0; j < TOKENS; j++)
+                    for (int x = 0; x < 2; x++) {
+                        const V p = exp2v(load(scores + j * 2 * W + x * W) - top[x]);
+                        store(scores + j * 2 * W + x * W, p);
+                        total[x] += p;
+                    }
+                const V factor[2] = {T(1) / total[0], T(1) / total[1]};
+                weighted_all<T>(o, scores, v, padded, TOKENS, i, factor);
+                if (a.lse)
+                    for (int x = 0; x < 2; x++)
+                        for (int l = 0; l < W; l++)
+                            a.lse[(task * a.heads + head) * TOKENS + i + x * W + l] = top[x][l] + std::log2(total[x][l]);
+            }
+            for (int i = 0; i < TOKENS; i++)
+                for (int d = 0; d < dim; d++) a.out[w.token[i] * embed + head * dim + d] = o[d * TOKENS + i];
+        }
+    });
+}
+
+// Keys along the lanes: for two vectors of keys at a time, p and ds against every query, then what they give to
+// v, k, the bias, and (through ds in the cache) q.
+template <class T> struct AttentionBackward {
+    static constexpr int W = Simd<T>::W;
+    using V = Vec<T>;
+    const AttentionGradArgs<T> &g;
+    const AttentionArgs<T> &a;
+    const Tables<T> &tables;
+    const int dim, padded, wide;  // wide: dim padded to whole vectors
+    std::vector<T> buffer;
+    T *q, *dout, *kt, *vt, *k_wide, *dq, *dk, *dv, *p, *ds, *slope, *dbias;
+
+    AttentionBackward(const AttentionGradArgs<T> &args, const Tables<T> &t)
+        : g(args), a(args.forward), tables(t), dim((int)a.dim), padded(padded_to_4(a.dim)), wide((dim + W - 1) / W * W),
+          buffer((6 * padded + 2 * wide + 4 * W + 1) * TOKENS + TOKENS * TOKENS) {
+        T *next = buffer.data();
+        for (T **part : {&q, &dout, &kt, &vt, &dk, &dv}) *part = next, next += padded * TOKENS;
+        for (T **part : {&k_wide, &dq}) *part = next, next += wide * TOKENS;
+        for (T **part : {&p, &ds}) *part = next, next += 2 * W * TOKENS;
+        slope = next, dbias = next + TOKENS;
+    }
+
+    void window(int64_t index, int64_t head) {
+        const int64_t windows = a.height / WINDOW * (a.width / WINDOW), embed = a.heads * dim;
+        const Window w(a, index / windows, index % windows);
+        const T log2e = T(1.4426950408889634074), scale = T(1) / std::sqrt(T(dim));
+        const T *qkv = a.qkv + head * dim;
+        gather(q, w, qkv, 3 * embed, dim, padded);
+        gather(dout, w, g.dout + head * dim, embed, dim, padded);
+        gather(k_wide, w, qkv + embed, 3 * embed, dim, wide);
+        gather_transposed(kt, w, qkv + embed, 3 * embed, dim, scale * log2e);
+        gather_transposed(vt, w, qkv + 2 * embed, 3 * embed, dim, T(1));
+        for (int i = 0; i < TOKENS; i++) {
+            const T *out = a.out + w.token[i] * embed + head * dim;
+            T dot = 0;
+            for (int d = 0; d < dim; d++) dot += out[d] * dout[i * padded + d];
+            slope[i] = dot;
+        }
+        std::fill(dq, dq + wide * TOKENS, T(0));
+        const T *lse = a.lse + (index * a.heads + head) * TOKENS, *table = tables.mirrored.data() + head * TABLE;
+        for (int j = 0; j < TOKENS; j += 2 * W) {
+            for (int i = 0; i < TOKENS; i += KEYS) probabilities(w, i, j, lse, table);
+            weighted_all<T>(dv, p, dout, padded, TOKENS, j, nullptr);
+            const V factor[2] = {splat(scale), splat(scale)};
+            weighted_all<T>(dk, ds, q, padded, TOKENS, j, factor);
+            for (int i = 0; i < TOKENS; i += 8)
+                for (int d = 0; d < wide; d += W) queries(i, j, d);
+        }
+        T *dqkv = g.dqkv + head * dim;
+        for (int i = 0; i < TOKENS; i++) {
+            T *row = dqkv + w.token[i] * 3 * embed;
+            for (int d = 0; d < dim; d++) {
+                row[d] = dq[i * wide + d] * scale;
+                row[embed + d] = dk[d * TOKENS + i];
+                row[2 * embed + d] = dv[d * TOKENS + i];
+            }
+        }
+    }
+
+    // p and ds of queries i.. against the two vectors of keys at j.
+    void probabilities(const Window &w, int i, int j, const T *lse, const T *table) {
+        V s[KEYS][2], dp[KEYS][2] = {};
+        for (int ii = 0; ii < KEYS; ii++)
+            for (int x = 0; x < 2; x++) {
+                const int r = i + ii, c = j + x * W;
+                s[ii][x] = load(table + (r / WINDOW - c / WINDOW + WINDOW - 1) * SPAN + WINDOW - 1 - r % WINDOW + c % WINDOW);
+                if (w.split_y || w.split_x) s[ii][x] += region_mask<T>(w, c, r);
+            }
+        tile<T, KEYS>(s, kt + j, TOKENS, q + i * padded, padded, 1, dim);
+        tile<T, KEYS>(dp, vt + j, TOKENS, dout + i * padded, padded, 1, dim);
+        for (int ii = 0; ii < KEYS; ii++)
+            for (int x = 0; x < 2; x++) {
+                const V pv = exp2v(s[ii][x] - lse[i + ii]), dsv = pv * (dp[ii][x] - slope[i + ii]);
+                store(p + (i + ii) * 2 * W + x * W, pv);
+                store(ds + (i + ii) * 2 * W + x * W, dsv);
+                T *sum = dbias + (i + ii) * TOKENS + j + x * W;
+                store(sum, load(sum) + dsv);
+            }
+    }
+
+    // dq of eight queries at i, one vector of channels at d, from the keys at j.
+    void queries(int i, int j, int d) {
+        V acc[8];
+        for (int ii = 0; ii < 8; ii++) acc[ii] = load(dq + (i + ii) * wide + d);
+        for (int jj = 0; jj < 2 * W; jj++) {
+            const V k = load(k_wide + (j + jj) * wide + d);
+#pragma GCC unroll 8
+            for (int ii = 0; ii < 8; ii++) acc[ii] += k * ds[(i + ii) * 2 * W + jj];
+        }
+        for (int ii = 0; ii < 8; ii++) store(dq + (i + ii) * wide + d, acc[ii]);
+    }
+
+    // Add the n×n gradient of the bias up by relative position.
+    void reduce(T *table) const {
+        for (int i = 0; i < TOKENS; i++)
+            for (int j = 0; j < TOKENS; j++)
+                table[(i / WINDOW - j / WINDOW + WINDOW - 1) * SPAN + i % WINDOW - j % WINDOW + WINDOW - 1] +=
+                    dbias[i * TOKENS + j];
+    }
+};
+
+template <class T> void attention_backward(const AttentionGradArgs<T> &g) {
+    const AttentionArgs<T> &a = g.forward;
+    const int64_t total = a.batch * (a.height / WINDOW) * (a.width / WINDOW);
+    const Tables<T> tables(a, true);
+    // Parts are fixed by the shapes, not by the threads, so that sums come out the same on any machine.
+    mir::parallel(a.heads * g.parts, a.threads, [&](int64_t task) {
+        const int64_t head = task / g.parts, part = task % g.parts;
+        AttentionBackward<T> work(g, tables);
+        for (int64_t i = total * part / g.parts; i < total * (part + 1) / g.parts; i++) work.window(i, head);
+        T *table = g.dtable + (part * a.heads + head) * TABLE;
+        std::fill(table, table + TABLE, T(0));
+        work.reduce(table);
+    });
+}
+
+}  // namespace MIR_ISA

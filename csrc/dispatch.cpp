@@ -1,0 +1,64 @@
+// The C ABI, and the choice of instruction set when the library is loaded.
+#include <cstdlib>
+#include <cstring>
+
+#include "table.h"
+
+namespace portable {
+extern const mir::Table table;
+}
+#ifdef MIR_X86
+namespace avx2 {
+extern const mir::Table table;
+}
+namespace avx512 {
+extern const mir::Table table;
+}
+#endif
+
+namespace {
+
+struct Choice {
+    const char *name;
+    const mir::Table *table;
+};
+
+// MAMBAIRV2_ISA names a smaller set than the machine has, for tests and comparisons.
+Choice choose() {
+    const char *wanted = std::getenv("MAMBAIRV2_ISA");
+#ifdef MIR_X86
+    auto allowed = [&](const char *name) { return !wanted || !*wanted || std::strcmp(wanted, name) == 0; };
+    if (allowed("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
+        return {"avx512", &avx512::table};
+    if ((allowed("avx2") || allowed("avx512")) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return {"avx2", &avx2::table};
+#endif
+    (void)wanted;
+    return {"portable", &portable::table};
+}
+
+const Choice &chosen() {
+    static const Choice choice = choose();
+    return choice;
+}
+
+}  // namespace
+
+#if defined(_WIN32)
+#define API extern "C" __declspec(dllexport)
+#else
+#define API extern "C" __attribute__((visibility("default")))
+#endif
+
+API int mambairv2_abi() { return 1; }
+API const char *mambairv2_isa() { return chosen().name; }
+API int mambairv2_width_f32() { return chosen().table->width_f32; }
+API int mambairv2_width_f64() { return chosen().table->width_f64; }
+API void mambairv2_scan_forward_f32(const mir::ScanArgs<float> *a) { chosen().table->scan_forward_f32(*a); }
+API void mambairv2_scan_forward_f64(const mir::ScanArgs<double> *a) { chosen().table->scan_forward_f64(*a); }
+API void mambairv2_scan_backward_f32(const mir::ScanGradArgs<float> *a) { chosen().table->scan_backward_f32(*a); }
+API void mambairv2_scan_backward_f64(const mir::ScanGradArgs<double> *a) { chosen().table->scan_backward_f64(*a); }
+API void mambairv2_attention_forward_f32(const mir::AttentionArgs<float> *a) { chosen().table->attention_forward_f32(*a); }
+API void mambairv2_attention_forward_f64(const mir::AttentionArgs<double> *a) { chosen().table->attention_forward_f64(*a); }
+API void mambairv2_attention_backward_f32(const mir::AttentionGradArgs<float> *a) { chosen().table->attention_backward_f32(*a); }
+API void mambairv2_attention_backward_f64(const mir::AttentionGradArgs<double> *a) { chosen().table->attention_backward_f64(*a); }

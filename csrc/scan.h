@@ -1,0 +1,215 @@
+// Selective scan: channels along the vector lanes, states in registers, one pass over the tokens.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "args.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace MIR_ISA {
+
+using mir::MAX_STATES;
+using mir::SCAN_CHUNK;
+using mir::ScanArgs;
+using mir::ScanGradArgs;
+
+// One block of channels of one image. NS states known to the compiler, or 0.
+template <class T, int NS> struct ScanBlock {
+    using V = Vec<T>;
+    static constexpr int W = Simd<T>::W;
+    static constexpr int N_MAX = NS ? NS : MAX_STATES;
+
+    const ScanArgs<T> &a;
+    const int n, lanes;
+    const int64_t b, c0;
+    V A2[N_MAX];  // A log2(e), so that exp is exp2
+    V D, bias;
+
+    ScanBlock(const ScanArgs<T> &args, int64_t image, int64_t block)
+        : a(args), n(NS ? NS : (int)args.n), lanes((int)std::min<int64_t>(W, args.channels - block * W)), b(image),
+          c0(block * W) {
+        for (int s = 0; s < n; s++) {
+            A2[s] = V{};
+            for (int l = 0; l < lanes; l++) A2[s][l] = a.A[(c0 + l) * n + s] * T(1.4426950408889634074);
+        }
+        D = load(a.D + c0, lanes);
+        bias = load(a.bias + c0, lanes);
+    }
+
+    int64_t token(int64_t i) const { return b * a.length + (a.order ? a.order[b * a.length + i] : i); }
+
+    V step(int64_t t) const {
+        V x = load(a.delta + t * a.delta_stride + c0, lanes) + bias;
+        return a.softplus ? softplus<T>(x) : x;
+    }
+
+    // Steps i0 to i1 from state h, which becomes the last one. Writes y if asked; adds up the steps.
+    template <bool EMIT> V run(int64_t i0, int64_t i1, V *state) const {
+        V h[N_MAX], total = {};
+        for (int s = 0; s < n; s++) h[s] = state[s];
+        for (int64_t i = i0; i < i1; i++) {
+            const int64_t t = token(i);
+            const T *B = a.B + t * a.B_stride, *C = a.C + t * a.C_stride;
+            const T *P = a.prompt ? a.prompt + (b * a.length + i) * a.prompt_stride : nullptr;
+            if (EMIT && a.states && i % SCAN_CHUNK == 0) keep(i / SCAN_CHUNK, h);
+            const V u = load(a.u + t * a.u_stride + c0, lanes), delta = step(t), drive = delta * u;
+            V y = D * u;
+#pragma GCC unroll 16
+            for (int s = 0; s < n; s++) {
+                h[s] = exp2v(delta * A2[s]) * h[s] + drive * B[s];
+                if (EMIT) y += h[s] * (P ? C[s] + P[s] : C[s]);
+            }
+            if (EMIT)
+                store(a.y + t * a.channels + c0, y, lanes);
+            else
+                total += delta;
+        }
+        for (int s = 0; s < n; s++) state[s] = h[s];
+        return total;
+    }
+
+    T *kept(int64_t chunk) const {
+        const int64_t chunks = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK;
+        return a.states + (b * chunks + chunk) * n * a.channels + c0;
+    }
+    void keep(int64_t chunk, const V *h) const {
+        for (int s = 0; s < n; s++) store(kept(chunk) + s * a.channels, h[s], lanes);
+    }
+    void finish(const V *h) const {
+        for (int s = 0; s < n; s++)
+            for (int l = 0; l < lanes; l++) a.last[(b * a.channels + c0 + l) * n + s] = h[s][l];
+    }
+};
+
+template <class T, int NS> void scan_forward_states(const ScanArgs<T> &a) {
+    constexpr int W = Simd<T>::W;
+    const int64_t blocks = (a.channels + W - 1) / W, tasks = a.batch * blocks;
+    // More threads than blocks: cut the tokens into segments, find how each would end from zero, then run
+    // them all from their true starts. Segments are whole chunks.
+    const int64_t chunks = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK;
+    int64_t segments = 1;
+    if (a.threads >= 2 * tasks && tasks > 0) segments = std::min(2 * a.threads / tasks, std::max<int64_t>(1, chunks / 4));
+    if (segments <= 1) {
+        mir::parallel(tasks, a.threads, [&](int64_t task) {
+            ScanBlock<T, NS> block(a, task / blocks, task % blocks);
+            Vec<T> h[MAX_STATES] = {};
+            block.template run<true>(0, a.length, h);
+            block.finish(h);
+        });
+        return;
+    }
+    const int64_t per = (chunks + segments - 1) / segments * SCAN_CHUNK, n = a.n;
+    auto from = [&](int64_t segment) { return std::min(segment * per, a.length); };
+    const int64_t row = (n + 1) * W;  // end state and summed steps of one segment
+    std::vector<T> ends(tasks * segments * row);
+    mir::parallel(tasks * (segments - 1), a.threads, [&](int64_t i) {
+        const int64_t task = i / (segments - 1), segment = i % (segments - 1);
+        ScanBlock<T, NS> block(a, task / blocks, task % blocks);
+        Vec<T> h[MAX_STATES] = {};
+        Vec<T> total = block.template run<false>(from(segment), from(segment + 1), h);
+        T *end = &ends[(task * segments + segment) * row];
+        for (int s = 0; s < n; s++) store(end + s * W, h[s]);
+        store(end + n * W, total);
+    });
+    mir::parallel(tasks * segments, a.threads, [&](int64_t i) {
+        const int64_t task = i / segments, segment = i % segments;
+        ScanBlock<T, NS> block(a, task / blocks, task % blocks);
+        Vec<T> h[MAX_STATES] = {};
+        for (int64_t before = 0; before < segment; before++) {
+            const T *end = &ends[(task * segments + before) * row];
+            const Vec<T> total = load(end + n * W);
+            for (int s = 0; s < n; s++) h[s] = exp2v(total * block.A2[s]) * h[s] + load(end + s * W);
+        }
+        block.template run<true>(from(segment), from(segment + 1), h);
+        if (segment == segments - 1) block.finish(h);
+    });
+}
+
+template <class T> void scan_forward(const ScanArgs<T> &a) {
+    if (a.n == 8)
+        scan_forward_states<T, 8>(a);
+    else if (a.n == 16)
+        scan_forward_states<T, 16>(a);
+    else
+        scan_forward_states<T, 0>(a);
+}
+
+// Backward over one block: chunk by chunk from the last, states recomputed from the one kept at its start.
+template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, int64_t image, int64_t index) {
+    using V = Vec<T>;
+    constexpr int W = Simd<T>::W;
+    const ScanArgs<T> &a = g.forward;
+    ScanBlock<T, NS> block(a, image, index);
+    const int n = block.n, lanes = block.lanes;
+    const int64_t c0 = block.c0, b = image;
+    std::vector<T> scratch(2 * SCAN_CHUNK * n * W + W);  // h before each step, and its decay
+    T *before = scratch.data(), *decays = before + SCAN_CHUNK * n * W;
+    V dA[MAX_STATES] = {}, gh[MAX_STATES] = {}, dD = {}, dbias = {};
+    T *dB_part = g.dB + (index * a.batch + b) * a.length * n, *dC_part = g.dC + (index * a.batch + b) * a.length * n;
+
+    for (int64_t chunk = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK - 1; chunk >= 0; chunk--) {
+        const int64_t i0 = chunk * SCAN_CHUNK, i1 = std::min(i0 + SCAN_CHUNK, a.length);
+        V h[MAX_STATES];
+        for (int s = 0; s < n; s++) h[s] = load(block.kept(chunk) + s * a.channels, lanes);
+        for (int64_t i = i0; i < i1; i++) {
+            const int64_t t = block.token(i);
+            const T *B = a.B + t * a.B_stride;
+            const V u = load(a.u + t * a.u_stride + c0, lanes), delta = block.step(t), drive = delta * u;
+            for (int s = 0; s < n; s++) {
+                const V decay = exp2v(delta * block.A2[s]);
+                store(before + ((i - i0) * n + s) * W, h[s]);
+                store(decays + ((i - i0) * n + s) * W, decay);
+                h[s] = decay * h[s] + drive * B[s];
+            }
+        }
+        for (int64_t i = i1 - 1; i >= i0; i--) {
+            const int64_t t = block.token(i), local = t - b * a.length;
+            const T *B = a.B + t * a.B_stride, *C = a.C + t * a.C_stride;
+            const T *P = a.prompt ? a.prompt + (b * a.length + i) * a.prompt_stride : nullptr;
+            const V u = load(a.u + t * a.u_stride + c0, lanes), dy = load(g.dy + t * a.channels + c0, lanes);
+            const V raw = load(a.delta + t * a.delta_stride + c0, lanes) + block.bias;
+            const V delta = a.softplus ? softplus<T>(raw) : raw, drive = delta * u;
+            V ddrive = {}, ddelta = {};
+            for (int s = 0; s < n; s++) {
+                const V decay = load(decays + ((i - i0) * n + s) * W), h0 = load(before + ((i - i0) * n + s) * W);
+                const V h1 = decay * h0 + drive * B[s];
+                dC_part[local * n + s] = sum<T>(dy * h1);
+                gh[s] += dy * (P ? C[s] + P[s] : C[s]);
+                dB_part[local * n + s] = sum<T>(gh[s] * drive);
+                ddrive += gh[s] * B[s];
+                const V slope = gh[s] * h0 * decay;
+                ddelta += slope * block.A2[s];
+                dA[s] += slope * delta;
+                gh[s] *= decay;
+            }
+            ddelta = ddelta * T(0.69314718055994530942) + ddrive * u;  // A2 is A log2(e)
+            if (a.softplus) ddelta *= softplus_slope<T>(raw);
+            store(g.du + t * a.channels + c0, ddrive * delta + dy * block.D, lanes);
+            store(g.ddelta + t * a.channels + c0, ddelta, lanes);
+            dD += dy * u;
+            dbias += ddelta;
+        }
+    }
+    store(g.dD + b * a.channels + c0, dD, lanes);
+    store(g.dbias + b * a.channels + c0, dbias, lanes);
+    for (int s = 0; s < n; s++)
+        for (int l = 0; l < lanes; l++) g.dA[(b * a.channels + c0 + l) * n + s] = dA[s][l];
+}
+
+template <class T> void scan_backward(const ScanGradArgs<T> &g) {
+    constexpr int W = Simd<T>::W;
+    const ScanArgs<T> &a = g.forward;
+    const int64_t blocks = (a.channels + W - 1) / W;
+    mir::parallel(a.batch * blocks, a.threads, [&](int64_t task) {
+        const int64_t image = task / blocks, index = task % blocks;
+        if (a.n == 8)
+            scan_backward_block<T, 8>(g, image, index);
+        else if (a.n == 16)
+            scan_backward_block<T, 16>(g, image, index);
+        else
+            scan_backward_block<T, 0>(g, image, index);
+    });
+}
+
+}  // namespace MIR_ISA

@@ -1,0 +1,130 @@
+// Vectors of one width chosen by the compiler flags, with the few functions the kernels need.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+#define MIR_BYTES 64
+#elif defined(__AVX2__)
+#define MIR_BYTES 32
+#else
+#define MIR_BYTES 16
+#endif
+
+namespace MIR_ISA {
+
+template <class T> struct Simd;
+
+template <> struct Simd<float> {
+    static constexpr int W = MIR_BYTES / 4;
+    typedef float V __attribute__((vector_size(MIR_BYTES)));
+    typedef int32_t I __attribute__((vector_size(MIR_BYTES)));
+};
+
+template <> struct Simd<double> {
+    static constexpr int W = MIR_BYTES / 8;
+    typedef double V __attribute__((vector_size(MIR_BYTES)));
+    typedef int64_t I __attribute__((vector_size(MIR_BYTES)));
+};
+
+template <class T> using Vec = typename Simd<T>::V;
+
+template <class T> inline Vec<T> load(const T *p) {
+    Vec<T> v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+template <class T> inline void store(T *p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
+
+// The first `lanes` values, zeros behind.
+template <class T> inline Vec<T> load(const T *p, int lanes) {
+    if (lanes == Simd<T>::W) return load(p);
+    Vec<T> v = {};
+    std::memcpy(&v, p, sizeof(T) * lanes);
+    return v;
+}
+
+template <class T> inline void store(T *p, Vec<T> v, int lanes) {
+    if (lanes == Simd<T>::W)
+        store(p, v);
+    else
+        std::memcpy(p, &v, sizeof(T) * lanes);
+}
+
+template <class T> inline Vec<T> splat(T x) { return Vec<T>{} + x; }
+
+template <class V> inline V vmax(V a, V b) { return a > b ? a : b; }
+template <class V> inline V vmin(V a, V b) { return a < b ? a : b; }
+
+// Sum over the lanes, by halves.
+template <class T> inline T sum(Vec<T> v) {
+    constexpr int W = Simd<T>::W;
+    T a[W];
+    std::memcpy(a, &v, sizeof v);
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) a[i] += a[i + half];
+    return a[0];
+}
+
+// 2^x, zero below 2^-126. float: a polynomial of degree 6 on [-1/2, 1/2], 2e-9 from true before rounding.
+inline Vec<float> exp2v(Vec<float> x) {
+    typedef Simd<float>::I I;
+    const float magic = 12582912.0f;  // 1.5 · 2^23: adding it leaves the nearest integer in the low bits
+    auto tiny = x < -126.0f;
+    Vec<float> y = vmin(vmax(x, splat(-126.0f)), splat(127.0f));
+    Vec<float> t = y + magic;
+    Vec<float> f = y - (t - magic);
+    Vec<float> p = splat(1.546144472e-4f);
+    p = p * f + 1.340042818e-3f;
+    p = p * f + 9.618056678e-3f;
+    p = p * f + 5.550327227e-2f;
+    p = p * f + 2.402265092e-1f;
+    p = p * f + 6.931472067e-1f;
+    p = p * f + 1.0f;
+    I bits = (I)t << 23;
+    Vec<float> r = (Vec<float>)((I)p + bits);
+    return tiny ? splat(0.0f) : r;
+}
+
+inline Vec<double> exp2v(Vec<double> x) {
+    Vec<double> r;
+    for (int i = 0; i < Simd<double>::W; i++) r[i] = std::exp2(x[i]);
+    return r;
+}
+
+// log(1 + t) for t in [0, 1]: 2 atanh(t / (2 + t)), so that small t keep their digits.
+inline Vec<float> log1pv(Vec<float> t) {
+    Vec<float> s = t / (t + 2.0f), z = s * s;
+    Vec<float> p = splat(2.0f / 17);
+    for (int k = 15; k >= 1; k -= 2) p = p * z + 2.0f / k;
+    return p * s;
+}
+
+inline Vec<double> log1pv(Vec<double> t) {
+    Vec<double> r;
+    for (int i = 0; i < Simd<double>::W; i++) r[i] = std::log1p(t[i]);
+    return r;
+}
+
+// exp(-|x|)
+template <class T> inline Vec<T> exp_minus_abs(Vec<T> x) {
+    const T log2e = T(1.4426950408889634074);
+    return exp2v((x < 0 ? x : -x) * log2e);
+}
+
+// log(1 + exp(x)), and x itself above 20, as torch and the published scan have it.
+template <class T> inline Vec<T> softplus(Vec<T> x) {
+    Vec<T> y = (x > 0 ? x : Vec<T>{}) + log1pv(exp_minus_abs<T>(x));
+    return x > 20 ? x : y;
+}
+
+// The derivative of softplus.
+template <class T> inline Vec<T> softplus_slope(Vec<T> x) {
+    Vec<T> t = exp_minus_abs<T>(x);
+    Vec<T> y = (x > 0 ? splat<T>(1) : t) / (t + 1);
+    return x > 20 ? splat<T>(1) : y;
+}
+
+}  // namespace MIR_ISA

@@ -1,0 +1,19 @@
+// The functions that each instruction set offers.
+#pragma once
+#include "args.h"
+
+namespace mir {
+
+struct Table {
+    int width_f32, width_f64;
+    void (*scan_forward_f32)(const ScanArgs<float> &);
+    void (*scan_forward_f64)(const ScanArgs<double> &);
+    void (*scan_backward_f32)(const ScanGradArgs<float> &);
+    void (*scan_backward_f64)(const ScanGradArgs<double> &);
+    void (*attention_forward_f32)(const AttentionArgs<float> &);
+    void (*attention_forward_f64)(const AttentionArgs<double> &);
+    void (*attention_backward_f32)(const AttentionGradArgs<float> &);
+    void (*attention_backward_f64)(const AttentionGradArgs<double> &);
+};
+
+}  // namespace mir
