@@ -1,7 +1,8 @@
-"""Weights in and out: the published layout and ours, the configuration read off the tensors, safetensors and .pth."""
+"""Weights in and out: safetensors and .pth, the configuration read off the tensors."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from mambairv2.config import MambaIRv2Config, Upsampler
 from mambairv2.model import MambaIRv2
+from mambairv2.names import BUFFERS, to_ours, to_published
+from mambairv2.ops.window_attention import relative_position_index
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 State = dict[str, Tensor]
@@ -27,45 +30,8 @@ class WeightsError(ValueError):
     """A file that holds no MambaIRv2 weights; the message says which file, what it is, and what to do."""
 
 
-# Published name ↔ ours; `#` stands for a number. Read from the left to load, from the right to save.
-NAMES: tuple[tuple[str, str], ...] = (
-    ("patch_embed.norm.", "norm_first."),
-    ("layers.#.residual_group.layers.#.wqkv.", "groups.#.layers.#.attention.qkv."),
-    (
-        "layers.#.residual_group.layers.#.win_mhsa.relative_position_bias_table",
-        "groups.#.layers.#.attention.bias_table",
-    ),
-    ("layers.#.residual_group.layers.#.win_mhsa.proj.", "groups.#.layers.#.attention.proj."),
-    ("layers.#.residual_group.layers.#.convffn#.", "groups.#.layers.#.ffn#."),
-    ("layers.#.residual_group.layers.#.assm.selectiveScan.x_proj_", "groups.#.layers.#.scan.x_proj_"),
-    ("layers.#.residual_group.layers.#.assm.selectiveScan.dt_projs_", "groups.#.layers.#.scan.dt_"),
-    ("layers.#.residual_group.layers.#.assm.selectiveScan.A_logs", "groups.#.layers.#.scan.A_log"),
-    ("layers.#.residual_group.layers.#.assm.selectiveScan.Ds", "groups.#.layers.#.scan.D"),
-    ("layers.#.residual_group.layers.#.assm.in_proj.0.", "groups.#.layers.#.scan.in_proj."),
-    ("layers.#.residual_group.layers.#.assm.CPE.0.", "groups.#.layers.#.scan.position."),
-    ("layers.#.residual_group.layers.#.assm.embeddingB.", "groups.#.layers.#.scan.pool_left."),
-    ("layers.#.residual_group.layers.#.embeddingA.", "groups.#.layers.#.scan.pool_right."),
-    ("layers.#.residual_group.layers.#.assm.", "groups.#.layers.#.scan."),
-    ("layers.#.residual_group.layers.#.", "groups.#.layers.#."),
-    ("layers.#.conv.", "groups.#.conv."),
-    ("conv_before_upsample.0.", "head.conv_before."),
-    ("conv_up", "head.conv_up"),
-    ("conv_hr.", "head.conv_hr."),
-    ("conv_last.", "head.conv_last."),
-)
-# Inside a feed-forward, and in the head, names depend on the kind.
-FFN_NAMES = {
-    "gated": (("sg.norm.", "norm."), ("sg.conv.", "conv.")),
-    "conv": (("dwconv.depthwise_conv.0.", "conv."),),
-}
-HEAD_NAMES = {
-    "pixelshuffledirect": (("upsample.0.", "head.conv."),),
-    "pixelshuffle": (("upsample.0.", "head.convs.0."), ("upsample.2.", "head.convs.1.")),
-    "nearest+conv": (),
-    "": (),
-}
-# Buffers of the published code, which this network computes when it needs them.
-_BUFFERS = re.compile(r"(relative_position_index|attn_mask)")
+NOT_IN_TENSORS = ("img_range", "prompt_order", "prompt_target", "semantic_neighbouring")
+"""Fields that change the result and that the tensors of a file do not show."""
 _CONTAINERS = ("params_ema", "params", "state_dict", "model", "net")
 
 
@@ -78,25 +44,23 @@ def load_model(
     """Load a network in evaluation mode from a packaged name (`sr-x2`), a file, or `hf://owner/repo/file`.
 
     Reads safetensors and .pth in the published layout, with or without `params`, `params_ema` or a prefix
-    such as `module.`; variant, scale, channels and head are read off the tensors. Weights go to dtype directly
-    from the dtype they are stored in. No code in a file is ever run.
+    such as `module.`; variant, scale, channels and head are read off the tensors. Weights go to dtype
+    directly from the dtype they are stored in. No code in a file is ever run.
     Raises WeightsError for a file that is missing, damaged, unsafe or of another network.
     """
     path = find_weights(path_or_name)
     state, metadata = _read(path)
-    state = _ours(_strip(state, path))
-    config = _config(state, metadata, path)
-    with torch.device("meta"):
-        model = MambaIRv2(config)
+    state = to_ours(_strip(state, path))
+    model = _empty_model(_config(state, metadata, path), path)
     _check_tensors(state, model.state_dict(), path)
-    model.load_state_dict({name: t.to(device, dtype) for name, t in state.items()}, assign=True)
+    model.load_state_dict({name: t.to(device, dtype).contiguous() for name, t in state.items()}, assign=True)
     return model.requires_grad_(True).eval()
 
 
 def load_state(path_or_name: str | Path) -> State:
-    """Return the tensors of a file under this project's names, as stored; raises WeightsError as `load_model`."""
+    """Return a file's tensors under this project's names, as stored; raises WeightsError as `load_model`."""
     path = find_weights(path_or_name)
-    return _ours(_strip(_read(path)[0], path))
+    return to_ours(_strip(_read(path)[0], path))
 
 
 def read_metadata(path_or_name: str | Path) -> dict[str, str]:
@@ -109,17 +73,19 @@ def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] |
 
     The safetensors file carries the configuration too, and the given metadata (text by text). The .pth file
     carries the buffer that the published code expects, so that it loads there with strict=True.
-    Raises ValueError for another suffix.
+    Raises ValueError for another suffix, and for a .pth of a network that tensors alone do not define.
     """
-    path = Path(path)
+    path, config = Path(path), model.config
     state = published_state(model)
     if path.suffix == ".safetensors":
-        notes = {"format": "pt", "config": json.dumps(model.config.to_dict()), **(metadata or {})}
+        notes = {**(metadata or {}), "format": "pt", "config": json.dumps(config.to_dict())}
         _write(path, serialize(state, notes))
     elif path.suffix in (".pth", ".pt"):
-        from mambairv2.ops.window_attention import relative_position_index
-
-        index = relative_position_index(model.config.window_size)
+        for name in NOT_IN_TENSORS:
+            value = getattr(config, name)
+            if value != getattr(MambaIRv2Config(), name):
+                raise ValueError(f"{path}: a .pth cannot say {name}={value!r}; use .safetensors")
+        index = relative_position_index(config.window_size)
         _write(path, _torch_bytes({"params": {**state, "relative_position_index_SA": index}}))
     else:
         raise ValueError(f"{path}: weights are written as .safetensors or .pth")
@@ -127,11 +93,8 @@ def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] |
 
 def published_state(model: MambaIRv2) -> State:
     """Return the parameters under the names of published checkpoints, on the CPU."""
-    rules = _rules(model.config.ffn, model.config.upsampler)
-    return {
-        _rename(name, rules, backwards=True): tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return to_published(state, model.config)
 
 
 def pretrained() -> dict[str, Path]:
@@ -140,7 +103,7 @@ def pretrained() -> dict[str, Path]:
 
 
 def find_weights(path_or_name: str | Path) -> Path:
-    """Return the file for a packaged name, a path or an `hf://owner/repo/file` address; raises WeightsError."""
+    """Return the file of a packaged name, a path or `hf://owner/repo/file`; raises WeightsError."""
     name = str(path_or_name)
     if name in pretrained():
         return pretrained()[name]
@@ -172,14 +135,15 @@ def _download(address: str) -> Path:
 
 def _read(path: Path) -> tuple[State, dict[str, str]]:
     try:
-        head = path.open("rb").read(16)
+        with path.open("rb") as file:
+            head = file.read(16)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise WeightsError(f"{path}: is empty; fetch it again")
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _read_safetensors(path)
-    return _read_torch(path), {}
+    return _read_torch(path, head), {}
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
@@ -190,19 +154,21 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
         raise WeightsError(f"{path}: is no whole safetensors file ({error}); fetch it again") from None
 
 
-def _read_torch(path: Path) -> State:
+def _read_torch(path: Path, head: bytes) -> State:
+    if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch once wrote
+        raise WeightsError(f"{path}: is no weights file (it begins with {head[:8]!r})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error) or "weights_only" in str(error):
-            raise WeightsError(
-                f"{path}: holds Python objects besides tensors and was not opened, since reading them can run "
-                "code; save the state_dict alone"
-            ) from None
-        raise WeightsError(f"{path}: is no weights file (not a PyTorch checkpoint)") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, IndexError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise WeightsError(f"{path}: is damaged or no PyTorch checkpoint ({reason}); fetch it again") from None
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path}: holds more than tensors and was not opened, since reading Python objects can run code; "
+            "save the state_dict alone"
+        ) from None
+    except Exception as error:  # a damaged file fails in torch, zip and pickle in many ways
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise WeightsError(
+            f"{path}: is damaged or no PyTorch checkpoint ({reason}); fetch it again"
+        ) from None
     for name in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
@@ -219,47 +185,34 @@ def _strip(state: State, path: Path) -> State:
         some = ", ".join(list(state)[:3]) or "no tensors"
         raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {anchor}; it has {some})")
     prefix = prefixes[0]
-    names = (name for name in state if name.startswith(prefix) and not _BUFFERS.search(name))
+    names = (name for name in state if name.startswith(prefix) and not BUFFERS.search(name))
     return {name[len(prefix) :]: state[name] for name in names}
 
 
-def _ours(state: State) -> State:
-    ffn = "gated" if any(".sg." in name for name in state) else "conv"
-    head: Upsampler = "pixelshuffle" if "conv_before_upsample.0.weight" in state else "pixelshuffledirect"
-    rules = _rules(ffn, head)
-    return {_rename(name, rules): tensor for name, tensor in state.items()}
-
-
-def _rules(ffn: str, head: Upsampler) -> tuple[tuple[str, str], ...]:
-    inner = (
-        (f"layers.#.residual_group.layers.#.convffn#.{theirs}", f"groups.#.layers.#.ffn#.{ours}")
-        for theirs, ours in FFN_NAMES[ffn]
-    )
-    return (*inner, *HEAD_NAMES[head], *NAMES)
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...], backwards: bool = False) -> str:
-    for theirs, ours in rules:
-        old, new = (ours, theirs) if backwards else (theirs, ours)
-        match = re.match(re.escape(old).replace(r"\#", r"(\d+)"), name)
-        if match:
-            numbers = iter(match.groups())
-            return re.sub("#", lambda _, n=numbers: next(n), new) + name[match.end() :]  # type: ignore[misc]
-    return name
-
-
 def _config(state: State, metadata: Mapping[str, str], path: Path) -> MambaIRv2Config:
-    if "config" in metadata:
-        try:
-            return MambaIRv2Config.from_dict(json.loads(metadata["config"]))
-        except (ValueError, TypeError) as error:
-            raise WeightsError(f"{path}: its configuration is not valid ({error})") from None
     try:
-        return infer_config(state)
-    except (KeyError, ValueError, IndexError) as error:
+        config = infer_config(state)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise WeightsError(
-            f"{path}: holds no MambaIRv2 weights ({type(error).__name__}: {error}); it may be of another network"
+            f"{path}: holds no MambaIRv2 weights ({type(error).__name__}: {error}); is it of another network?"
         ) from None
+    if "config" not in metadata:
+        return config
+    try:
+        said = MambaIRv2Config.from_dict(json.loads(metadata["config"]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: its configuration is not valid ({error})") from None
+    if said.depths != config.depths:
+        raise WeightsError(f"{path}: its configuration says depths {said.depths}, it has {config.depths}")
+    return said
+
+
+def _empty_model(config: MambaIRv2Config, path: Path) -> MambaIRv2:
+    try:
+        with torch.device("meta"):
+            return MambaIRv2(config)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise WeightsError(f"{path}: its configuration defines no network ({error})") from None
 
 
 def infer_config(state: State) -> MambaIRv2Config:
@@ -302,12 +255,16 @@ def infer_config(state: State) -> MambaIRv2Config:
 
 def _count(state: State, pattern: str) -> tuple[int, ...]:
     depths: dict[int, int] = {}
+    found = 0
     for name in state:
         match = re.fullmatch(pattern, name)
         if match:
+            found += 1
             depths[int(match[1])] = max(depths.get(int(match[1]), 0), int(match[2]) + 1)
-    if sorted(depths) != list(range(len(depths))) or not depths:
+    if not depths:
         raise ValueError("no attentive layers")
+    if sorted(depths) != list(range(len(depths))) or sum(depths.values()) != found:
+        raise ValueError("the layers have gaps")
     return tuple(depths[g] for g in range(len(depths)))
 
 
@@ -337,7 +294,9 @@ def _check_tensors(state: State, expected: State, path: Path) -> None:
     extra = sorted(set(state) - set(expected))
     if missing or extra:
         what = f"{missing[0]} is missing" if missing else f"{extra[0]} is not of this network"
-        raise WeightsError(f"{path}: holds no whole MambaIRv2 weights ({what}; {len(missing) + len(extra)} differ)")
+        raise WeightsError(
+            f"{path}: holds no whole MambaIRv2 weights ({what}; {len(missing) + len(extra)} names differ)"
+        )
     for name, tensor in expected.items():
         if state[name].shape != tensor.shape:
             shapes = f"{tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
@@ -347,8 +306,6 @@ def _check_tensors(state: State, expected: State, path: Path) -> None:
 
 
 def _torch_bytes(content: object) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
