@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
+from mambairv2.draws import Generators, gumbel_like
 from mambairv2.layers import to_image, to_tokens
 from mambairv2.ops.selective_scan import Backend, invert, selective_scan
 
@@ -19,8 +20,8 @@ from mambairv2.ops.selective_scan import Backend, invert, selective_scan
 class AttentiveScan(nn.Module):
     """Attentive state space module (section 3.2 of the paper): (B, H, W, E) → (B, H, W, E).
 
-    In training mode, or with a generator, each token draws its prompt by a hard Gumbel-softmax;
-    otherwise it takes the most likely one, and the result is the same at every run.
+    In training mode, or with a generator (one in all, or a sequence of one an image), each token draws its
+    prompt by a hard Gumbel-softmax; otherwise it takes the most likely one, and every run gives the same.
     """
 
     def __init__(self, config: MambaIRv2Config) -> None:
@@ -67,7 +68,7 @@ class AttentiveScan(nn.Module):
                 bound = 1 / table.num_embeddings
                 nn.init.uniform_(table.weight, -bound, bound)
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
         """Mix the tokens by one scan; H and W are free."""
         batch, height, width, _ = x.shape
         u_image = self.in_proj(to_image(x))
@@ -80,7 +81,7 @@ class AttentiveScan(nn.Module):
             y = self._scan(u, order, prompt)
         return self.out_proj(self.out_norm(y)).view(batch, height, width, -1)
 
-    def choose_prompts(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def choose_prompts(self, x: Tensor, generator: Generators) -> tuple[Tensor, Tensor]:
         """Route tokens to prompts: x (B, L, E) → labels (B, L) int64 and prompts (B, L, N)."""
         pool = self.pool_left.weight @ self.pool_right.weight
         logits = self.route(x)
@@ -88,8 +89,7 @@ class AttentiveScan(nn.Module):
             label = logits.argmax(-1)
             return label, F.embedding(label, pool)
         logits = F.log_softmax(logits, dim=-1)
-        gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
-        soft = ((logits + gumbel) / self.config.temperature).softmax(-1)
+        soft = ((logits + gumbel_like(logits, generator)) / self.config.temperature).softmax(-1)
         label = soft.argmax(-1)
         hard = torch.zeros_like(soft).scatter_(-1, label[..., None], 1.0)
         return label, (hard - soft.detach() + soft) @ pool

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mambairv2.attentive_scan import AttentiveScan
 from mambairv2.config import MambaIRv2Config, Variant, variant
+from mambairv2.draws import Generators, check_generators, repeatable
 from mambairv2.layers import HEADS, WindowAttention, feed_forward, residual_conv, to_image, to_tokens
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
@@ -34,7 +35,7 @@ class AttentiveLayer(nn.Module):
             self.scan = AttentiveScan(config)
         self.has_scan = config.attentive_scan
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
         """Run one layer (figure 3 of the paper)."""
         a = self.attention(self.norm1(x)) + x
         a = a + self.ffn1(self.norm2(a))
@@ -54,12 +55,12 @@ class Group(nn.Module):
         self.conv = residual_conv(config)
         self.checkpointing = False
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
         """(B, H, W, E) → (B, H, W, E)."""
         y = x
         for layer in self.layers:
             if self.checkpointing and torch.is_grad_enabled():
-                y = checkpoint(layer, y, generator, use_reentrant=False)
+                y = checkpoint(repeatable(layer, generator), y, use_reentrant=False)
             else:
                 y = layer(y, generator)
         return to_tokens(self.conv(to_image(y))) + x
@@ -96,9 +97,14 @@ class MambaIRv2(nn.Module):
             return cls(name)
         return cls(variant(name, upscale=upscale, in_channels=in_channels))
 
-    def forward(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Restore a batch (figure 3 of the paper); with a generator, prompts are drawn from it."""
+    def forward(self, image: Tensor, generator: Generators = None) -> Tensor:
+        """Restore a batch (figure 3 of the paper).
+
+        generator: one from which all prompts are drawn, or a sequence of one for each image, so that what
+        an image draws does not depend on the batch it is in. Raises ValueError for another number of them.
+        """
         height, width = self._check(image)
+        check_generators(generator, len(image))
         mean = image.new_tensor(RGB_MEAN if self.config.in_channels == 3 else (0.0,)).view(1, -1, 1, 1)
         x = (mirror_pad(image, self.config.window_size) - mean) * self.config.img_range
         features = self.conv_first(x.contiguous(memory_format=torch.channels_last))
