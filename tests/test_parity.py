@@ -17,6 +17,7 @@ from mambairv2.ops import cpu
 from mambairv2.weights import load_model, published_state
 
 NATIVE = pytest.param("cpu", marks=pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable())))
+PLAIN_ATTENTION = {"auto": "auto", "reference": "reference", "chunked": "sdpa", "cpu": "cpu"}
 
 
 @pytest.fixture(autouse=True)
@@ -40,22 +41,23 @@ def model_of(folder: Path, name: str, tmp_path: Path):
     return case, arrays, load_model(tmp_path / "case.pth", dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", ARGMAX)
-@pytest.mark.parametrize("scan", ["chunked", NATIVE])
-def test_argmax_case(shared, tmp_path, name, scan):
-    _, arrays, model = model_of(shared / "parity", name, tmp_path)
-    model.set_backend(scan, "sdpa" if scan == "chunked" else "cpu")
+def check_argmax(folder, name, tmp_path, scan):
+    _, arrays, model = model_of(folder / "parity", name, tmp_path)
+    model.set_backend(scan, PLAIN_ATTENTION[scan])
     with torch.inference_mode():
         output = model(arrays["input"])
     assert output.shape == arrays["output"].shape
     assert (output - arrays["output"]).abs().max() <= 1e-8
 
 
-def test_argmax_case_by_the_reference_backend(shared, tmp_path):
-    _, arrays, model = model_of(shared / "parity", "light_x2", tmp_path)
-    model.set_backend("reference", "reference")
-    with torch.inference_mode():
-        assert (model(arrays["input"]) - arrays["output"]).abs().max() <= 1e-8
+@pytest.mark.parametrize("name", ARGMAX)
+def test_argmax_case(shared, tmp_path, name):
+    check_argmax(shared, name, tmp_path, "auto")
+
+
+@pytest.mark.parametrize("scan", ["reference", "chunked", NATIVE])
+def test_argmax_case_by_each_backend(shared, tmp_path, scan):
+    check_argmax(shared, "light_x2", tmp_path, scan)
 
 
 @pytest.mark.parametrize("scan", ["chunked", NATIVE])
@@ -71,7 +73,7 @@ def test_sampled_case(shared, tmp_path, scan):
 @pytest.mark.parametrize("scan", ["chunked", NATIVE])
 def test_gradients(shared, tmp_path, scan):
     case, arrays, model = model_of(shared / "parity", "light_x2_grad", tmp_path)
-    model.train().set_backend(scan, "sdpa" if scan == "chunked" else "cpu")
+    model.train().set_backend(scan, PLAIN_ATTENTION[scan])
     torch.manual_seed(case["seed"])
     output = model(arrays["input"])
     loss = (output - arrays["target"]).abs().mean()
