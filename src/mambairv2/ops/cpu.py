@@ -13,12 +13,14 @@ from mambairv2.ops.native import pointer, rows
 
 WINDOW = 16
 DTYPES = tuple(native.DTYPES)
+# Found at import, so that torch.compile meets a constant and no loading of libraries.
+_FOUND = native.load()
+_REASON = _FOUND if isinstance(_FOUND, str) else None
 
 
 def unavailable() -> str | None:
     """Return why the kernels cannot run here, or None if they can."""
-    found = native.load()
-    return found if isinstance(found, str) else None
+    return _REASON
 
 
 def selective_scan(
