@@ -21,21 +21,24 @@ template <class T, int NS> struct ScanBlock {
     static constexpr int N_MAX = NS ? NS : MAX_STATES;
 
     const ScanArgs<T> &a;
-    const int n, lanes;
+    const int any_n, lanes;
     const int64_t b, c0;
     V A2[N_MAX];  // A log2(e), so that exp is exp2
     V D, bias;
 
     ScanBlock(const ScanArgs<T> &args, int64_t image, int64_t block)
-        : a(args), n(NS ? NS : (int)args.n), lanes((int)std::min<int64_t>(W, args.channels - block * W)), b(image),
+        : a(args), any_n((int)args.n), lanes((int)std::min<int64_t>(W, args.channels - block * W)), b(image),
           c0(block * W) {
-        for (int s = 0; s < n; s++) {
+        for (int s = 0; s < states(); s++) {
             A2[s] = V{};
-            for (int l = 0; l < lanes; l++) A2[s][l] = a.A[(c0 + l) * n + s] * T(1.4426950408889634074);
+            for (int l = 0; l < lanes; l++) A2[s][l] = a.A[(c0 + l) * args.n + s] * T(1.4426950408889634074);
         }
         D = load(a.D + c0, lanes);
         bias = load(a.bias + c0, lanes);
     }
+
+    // The number of states, a constant where it can be: then loops unroll and states stay in registers.
+    int states() const { return NS ? NS : any_n; }
 
     int64_t token(int64_t i) const { return b * a.length + (a.order ? a.order[b * a.length + i] : i); }
 
@@ -44,8 +47,19 @@ template <class T, int NS> struct ScanBlock {
         return a.softplus ? softplus<T>(x) : x;
     }
 
+    // By label, the next token may be anywhere in the image: its rows are asked for some steps ahead.
+    static constexpr int AHEAD = 12;
+    void fetch(int64_t t) const {
+        __builtin_prefetch(a.u + t * a.u_stride + c0);
+        __builtin_prefetch(a.delta + t * a.delta_stride + c0);
+        __builtin_prefetch(a.B + t * a.B_stride);
+        __builtin_prefetch(a.C + t * a.C_stride);
+        __builtin_prefetch(a.y + t * a.channels + c0, 1);
+    }
+
     // Steps i0 to i1 from state h, which becomes the last one. Writes y if asked; adds up the steps.
     template <bool EMIT> V run(int64_t i0, int64_t i1, V *state) const {
+        const int n = states();
         V h[N_MAX], total = {};
         for (int s = 0; s < n; s++) h[s] = state[s];
         for (int64_t i = i0; i < i1; i++) {
@@ -54,6 +68,7 @@ template <class T, int NS> struct ScanBlock {
             const T *P = a.prompt ? a.prompt + (b * a.length + i) * a.prompt_stride : nullptr;
             if (EMIT && a.states && i % SCAN_CHUNK == 0) keep(i / SCAN_CHUNK, h);
             const V u = load(a.u + t * a.u_stride + c0, lanes), delta = step(t), drive = delta * u;
+            if (i + AHEAD < i1) fetch(token(i + AHEAD));
             V y = D * u;
 #pragma GCC unroll 16
             for (int s = 0; s < n; s++) {
@@ -71,14 +86,14 @@ template <class T, int NS> struct ScanBlock {
 
     T *kept(int64_t chunk) const {
         const int64_t chunks = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK;
-        return a.states + (b * chunks + chunk) * n * a.channels + c0;
+        return a.states + (b * chunks + chunk) * states() * a.channels + c0;
     }
     void keep(int64_t chunk, const V *h) const {
-        for (int s = 0; s < n; s++) store(kept(chunk) + s * a.channels, h[s], lanes);
+        for (int s = 0; s < states(); s++) store(kept(chunk) + s * a.channels, h[s], lanes);
     }
     void finish(const V *h) const {
-        for (int s = 0; s < n; s++)
-            for (int l = 0; l < lanes; l++) a.last[(b * a.channels + c0 + l) * n + s] = h[s][l];
+        for (int s = 0; s < states(); s++)
+            for (int l = 0; l < lanes; l++) a.last[(b * a.channels + c0 + l) * any_n + s] = h[s][l];
     }
 };
 
@@ -141,7 +156,7 @@ template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, in
     constexpr int W = Simd<T>::W;
     const ScanArgs<T> &a = g.forward;
     ScanBlock<T, NS> block(a, image, index);
-    const int n = block.n, lanes = block.lanes;
+    const int n = block.states(), lanes = block.lanes;
     const int64_t c0 = block.c0, b = image;
     std::vector<T> scratch(2 * SCAN_CHUNK * n * W + W);  // h before each step, and its decay
     T *before = scratch.data(), *decays = before + SCAN_CHUNK * n * W;
@@ -156,6 +171,9 @@ template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, in
             const int64_t t = block.token(i);
             const T *B = a.B + t * a.B_stride;
             const V u = load(a.u + t * a.u_stride + c0, lanes), delta = block.step(t), drive = delta * u;
+            if (i + block.AHEAD < i1) block.fetch(block.token(i + block.AHEAD));
+            __builtin_prefetch(g.dy + t * a.channels + c0);
+#pragma GCC unroll 16
             for (int s = 0; s < n; s++) {
                 const V decay = exp2v(delta * block.A2[s]);
                 store(before + ((i - i0) * n + s) * W, h[s]);
@@ -171,6 +189,7 @@ template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, in
             const V raw = load(a.delta + t * a.delta_stride + c0, lanes) + block.bias;
             const V delta = a.softplus ? softplus<T>(raw) : raw, drive = delta * u;
             V ddrive = {}, ddelta = {};
+#pragma GCC unroll 16
             for (int s = 0; s < n; s++) {
                 const V decay = load(decays + ((i - i0) * n + s) * W), h0 = load(before + ((i - i0) * n + s) * W);
                 const V h1 = decay * h0 + drive * B[s];

@@ -59,14 +59,20 @@ template <class V> inline V vmax(V a, V b) { return a > b ? a : b; }
 template <class V> inline V vmin(V a, V b) { return a < b ? a : b; }
 
 // Sum over the lanes, by halves.
-template <class T> inline T sum(Vec<T> v) {
-    constexpr int W = Simd<T>::W;
-    T a[W];
-    std::memcpy(a, &v, sizeof v);
-    for (int half = W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) a[i] += a[i + half];
-    return a[0];
-}
+template <class T, int W> struct Halves {
+    typedef T V __attribute__((vector_size(W * sizeof(T))));
+    static T sum(V v) {
+        typename Halves<T, W / 2>::V low, high;
+        std::memcpy(&low, &v, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char *>(&v) + sizeof low, sizeof high);
+        return Halves<T, W / 2>::sum(low + high);
+    }
+};
+template <class T> struct Halves<T, 2> {
+    typedef T V __attribute__((vector_size(2 * sizeof(T))));
+    static T sum(V v) { return v[0] + v[1]; }
+};
+template <class T> inline T sum(Vec<T> v) { return Halves<T, Simd<T>::W>::sum(v); }
 
 // 2^x, zero below 2^-126. float: a polynomial of degree 6 on [-1/2, 1/2], 2e-9 from true before rounding.
 inline Vec<float> exp2v(Vec<float> x) {
