@@ -23,6 +23,11 @@ def unavailable() -> str | None:
     return _REASON
 
 
+def takes_scan(u: Tensor, states: int) -> bool:
+    """Return whether the scan of tensors like u, with so many states, can run here."""
+    return unavailable() is None and u.dtype in DTYPES and states <= native.MAX_STATES
+
+
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -45,7 +50,8 @@ def selective_scan(
 def window_attention(qkv: Tensor, bias_table: Tensor, shift: int) -> Tensor:
     """Attend as `ops.window_attention.window_attention` says, natively, for windows of 16."""
     keep = torch.is_grad_enabled() and (qkv.requires_grad or bias_table.requires_grad)
-    return _attention(qkv, bias_table, shift, keep)[0]
+    out: Tensor = _attention(qkv, bias_table, shift, keep)[0]
+    return out
 
 
 @torch.library.custom_op("mambairv2::selective_scan_cpu", mutates_args=(), device_types="cpu")

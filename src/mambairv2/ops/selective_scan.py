@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mambairv2.ops import chunked, cpu, reference
+from mambairv2.ops import autocast, chunked, cpu, reference
 
 Backend = Literal["auto", "reference", "chunked", "cpu"]
 Core = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -41,13 +41,37 @@ def selective_scan(
     D, delta_bias: (D,). Δ = softplus(delta + delta_bias), or delta + delta_bias without softplus.
     order: (B, L) int64, a permutation of each row: step i visits token order[i], and y comes back in
     the order of u (semantic-guided neighbouring, unfold and fold). prompt: (B, L, N), P, indexed by the
-    step i and not by the token (as published; see `prompt_order`). float32 or float64, one dtype for all.
+    step i and not by the token (as published; see `prompt_order`). float32 or float64, one dtype for all;
+    half precision is computed in float32 by every backend but `cpu`, which takes it under autocast only.
 
+    Under autocast everything is cast to float32, which is then the dtype returned; else that is u's.
     Returns y (B, L, D) and the last state (B, D, N); gradients flow through y only.
     Raises ValueError for shapes that do not fit, RuntimeError for a backend that is not available here.
     """
     _check_shapes(u, delta, A, B, C, D, delta_bias, order, prompt)
-    name = choose_backend(u, backend)
+    if not autocast.active(u.device):
+        return _run(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus, backend)
+    with torch.autocast(u.device.type, enabled=False):
+        dtype = torch.promote_types(u.dtype, torch.float32)
+        u, delta, A, B, C, D, delta_bias = (t.to(dtype) for t in (u, delta, A, B, C, D, delta_bias))
+        prompt = None if prompt is None else prompt.to(dtype)
+        return _run(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus, backend)
+
+
+def _run(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    order: Tensor | None,
+    prompt: Tensor | None,
+    delta_softplus: bool,
+    backend: Backend,
+) -> tuple[Tensor, Tensor]:
+    name = choose_backend(u, backend, A.shape[1])
     if name == "cpu":
         y, last = cpu.selective_scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
     else:
@@ -55,11 +79,12 @@ def selective_scan(
     return y, last.detach()
 
 
-def choose_backend(u: Tensor, backend: Backend = "auto") -> str:
-    """Return the backend that will run for tensors like u: the fastest of its device for `auto`."""
+def choose_backend(u: Tensor, backend: Backend = "auto", states: int = 1) -> str:
+    """Return the backend that will run for tensors like u and N states: the fastest that can for `auto`."""
     if backend == "auto":
-        native = u.device.type == "cpu" and cpu.unavailable() is None
-        return "cpu" if native and not torch.jit.is_tracing() else "chunked"
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return "chunked"
+        return "cpu" if u.device.type == "cpu" and cpu.takes_scan(u, states) else "chunked"
     if backend == "cpu":
         reason = cpu.unavailable() if u.device.type == "cpu" else f"the tensors are on {u.device}"
         if reason is not None:
@@ -82,7 +107,11 @@ def _around(
     prompt: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Softplus, unfold by order, prompt, scan, fold."""
+    """Softplus, unfold by order, prompt, scan, fold; half precision in float32."""
+    dtype = u.dtype
+    if dtype in autocast.HALF:
+        u, delta, A, B, C, D, delta_bias = (t.float() for t in (u, delta, A, B, C, D, delta_bias))
+        prompt = None if prompt is None else prompt.float()
     delta = delta + delta_bias
     if delta_softplus:
         delta = F.softplus(delta)
@@ -91,7 +120,7 @@ def _around(
     if prompt is not None:
         C = C + prompt
     y, last = core(u, delta, A, B, C, D)
-    return (y if order is None else _gather(y, invert(order))), last
+    return (y if order is None else _gather(y, invert(order))).to(dtype), last.to(dtype)
 
 
 def invert(order: Tensor) -> Tensor:
@@ -132,3 +161,5 @@ def _check_shapes(
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must be {shape} for u {tuple(u.shape)}, got {tuple(tensor.shape)}")
+    if order is not None and order.dtype != torch.int64:
+        raise ValueError(f"order must be int64, got {order.dtype}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mambairv2.ops import cpu
+from mambairv2.ops import autocast, cpu
 
 Backend = Literal["auto", "reference", "sdpa", "cpu"]
 MASK = -100.0
@@ -26,8 +26,9 @@ def window_attention(
     qkv: (B, H, W, 3E), channels as (which, head, d); H and W multiples of M. bias_table: ((2M-1)², heads),
     the learned bias by relative position. shift: 0, or the pixels by which windows are moved down and to
     the right; positions from different regions of the image then meet with -100 added.
-    Returns (B, H, W, E). float32 or float64, and bf16/fp16 with backend `sdpa`.
-    Raises ValueError for sizes that are not multiples of M.
+    float32 or float64, and bf16/fp16 except with backend `cpu`, which takes these under autocast only.
+    Returns (B, H, W, E) in the dtype of qkv.
+    Raises ValueError for sizes that do not fit, RuntimeError for a backend that is not available here.
     """
     _, height, width, channels = qkv.shape
     heads = bias_table.shape[1]
@@ -35,12 +36,39 @@ def window_attention(
         raise ValueError(f"height and width must be multiples of {window}, got {height}×{width}")
     if channels % (3 * heads) or bias_table.shape[0] != (2 * window - 1) ** 2:
         raise ValueError(f"qkv {tuple(qkv.shape)} and bias table {tuple(bias_table.shape)} do not fit")
-    if backend == "auto":
-        native = qkv.device.type == "cpu" and cpu.unavailable() is None and window == cpu.WINDOW
-        backend = "cpu" if native and qkv.dtype in cpu.DTYPES and not torch.jit.is_tracing() else "sdpa"
-    if backend == "cpu":
+    if not autocast.active(qkv.device):
+        return _run(qkv, bias_table, window, shift, backend)
+    with torch.autocast(qkv.device.type, enabled=False):
+        if qkv.device.type == "cpu" and choose_backend(autocast.widen(qkv), window, backend) == "cpu":
+            wide = autocast.widen(qkv)
+            return _run(wide, bias_table.to(wide.dtype), window, shift, backend).to(qkv.dtype)
+        return _run(qkv, bias_table.to(qkv.dtype), window, shift, backend)
+
+
+def _run(qkv: Tensor, bias_table: Tensor, window: int, shift: int, backend: Backend) -> Tensor:
+    name = choose_backend(qkv, window, backend)
+    if name == "cpu":
         return cpu.window_attention(qkv, bias_table, shift)
-    return _unfused(qkv, bias_table, window, shift, written_out=backend == "reference")
+    if name == "reference":
+        wide = autocast.widen(qkv)
+        return _unfused(wide, bias_table, window, shift, written_out=True).to(qkv.dtype)
+    return _unfused(qkv, bias_table, window, shift, written_out=False)
+
+
+def choose_backend(qkv: Tensor, window: int, backend: Backend = "auto") -> str:
+    """Return the backend that will run for tensors like qkv: the fastest of its device for `auto`."""
+    if backend == "auto":
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return "sdpa"
+        native = qkv.device.type == "cpu" and cpu.unavailable() is None
+        return "cpu" if native and window == cpu.WINDOW and qkv.dtype in cpu.DTYPES else "sdpa"
+    if backend == "cpu":
+        reason = cpu.unavailable() if qkv.device.type == "cpu" else f"the tensors are on {qkv.device}"
+        if reason is not None:
+            raise RuntimeError(f"backend 'cpu' is not available: {reason}")
+    elif backend not in ("reference", "sdpa"):
+        raise ValueError(f"unknown backend {backend!r}; known: auto, cpu, reference, sdpa")
+    return backend
 
 
 def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_out: bool) -> Tensor:
@@ -62,21 +90,23 @@ def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_o
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(q.shape[0], heads, n, n))
     y = y.view(batch, rows, cols, heads, window, window, dim).permute(0, 1, 4, 2, 5, 3, 6)
     y = y.reshape(batch, height, width, channels // 3)
-    return y.roll((shift, shift), (1, 2)) if shift else y
+    out: Tensor = y.roll((shift, shift), (1, 2)) if shift else y
+    return out
 
 
 @lru_cache(maxsize=8)
 def relative_position_index(window: int) -> Tensor:
     """Return the row of the bias table for each pair of positions: (n, n) int64."""
-    with torch.inference_mode(False):  # an inference tensor in the cache would break every later backward pass
-        y, x = (t.flatten() for t in torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij"))
+    with torch.inference_mode(False):  # cached as an inference tensor it would break every backward pass
+        i = torch.arange(window)
+        y, x = (t.flatten() for t in torch.meshgrid(i, i, indexing="ij"))
         dy = y[:, None] - y[None] + window - 1
         dx = x[:, None] - x[None] + window - 1
         return dy * (2 * window - 1) + dx
 
 
 def region_mask(height: int, width: int, window: int, shift: int) -> Tensor:
-    """Return 0 where two positions of a shifted window are from one region of the image, else -100: (windows, n, n)."""
+    """Return 0 where two positions of a shifted window share a region, else -100: (windows, n, n)."""
 
     def regions(size: int) -> Tensor:
         i = torch.arange(size)
