@@ -5,6 +5,7 @@
 #include <cstring>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define MIR_BYTES 64
 #elif defined(__AVX2__)
 #define MIR_BYTES 32
@@ -56,6 +57,9 @@ template <class T> inline void store(T *p, Vec<T> v, int lanes) {
 template <class T> inline Vec<T> splat(T x) { return Vec<T>{} + x; }
 
 template <class V> inline V vmax(V a, V b) { return a > b ? a : b; }
+#if MIR_BYTES == 64
+inline Vec<float> vmax(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
+#endif
 template <class V> inline V vmin(V a, V b) { return a < b ? a : b; }
 
 // Sum over the lanes, by halves.
@@ -74,24 +78,34 @@ template <class T> struct Halves<T, 2> {
 };
 template <class T> inline T sum(Vec<T> v) { return Halves<T, Simd<T>::W>::sum(v); }
 
-// 2^x, zero below 2^-126. float: a polynomial of degree 6 on [-1/2, 1/2], 2e-9 from true before rounding.
-inline Vec<float> exp2v(Vec<float> x) {
-    typedef Simd<float>::I I;
-    const float magic = 12582912.0f;  // 1.5 · 2^23: adding it leaves the nearest integer in the low bits
-    auto tiny = x < -126.0f;
-    Vec<float> y = vmin(vmax(x, splat(-126.0f)), splat(127.0f));
-    Vec<float> t = y + magic;
-    Vec<float> f = y - (t - magic);
+// 2^f for f in [-1/2, 1/2]: a polynomial of degree 6, 2.5e-9 from true before rounding.
+inline Vec<float> exp2_fraction(Vec<float> f) {
     Vec<float> p = splat(1.546144472e-4f);
     p = p * f + 1.340042818e-3f;
     p = p * f + 9.618056678e-3f;
     p = p * f + 5.550327227e-2f;
     p = p * f + 2.402265092e-1f;
     p = p * f + 6.931472067e-1f;
-    p = p * f + 1.0f;
+    return p * f + 1.0f;
+}
+
+// 2^x; zero below 2^-126.
+inline Vec<float> exp2v(Vec<float> x) {
+#if MIR_BYTES == 64
+    const Vec<float> whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    // Denormals would cost an assist each, and masked scores and strong decays are full of them.
+    const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+    return _mm512_maskz_scalef_ps(normal, exp2_fraction(x - whole), whole);
+#else
+    typedef Simd<float>::I I;
+    const float magic = 12582912.0f;  // 1.5 · 2^23: adding it leaves the nearest integer in the low bits
+    auto tiny = x < -126.0f;
+    Vec<float> y = vmin(vmax(x, splat(-126.0f)), splat(127.0f));
+    Vec<float> t = y + magic;
     I bits = (I)t << 23;
-    Vec<float> r = (Vec<float>)((I)p + bits);
+    Vec<float> r = (Vec<float>)((I)exp2_fraction(y - (t - magic)) + bits);
     return tiny ? splat(0.0f) : r;
+#endif
 }
 
 inline Vec<double> exp2v(Vec<double> x) {
