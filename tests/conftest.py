@@ -10,6 +10,8 @@ import torch
 
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).parents[2] / "shared"))
 
+torch.set_num_threads(1)  # what is small gains nothing from two, and waits for both where others run beside
+
 
 @pytest.fixture(autouse=True)
 def seeded():

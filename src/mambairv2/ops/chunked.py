@@ -20,7 +20,7 @@ def selective_scan(
     Returns y (B, L, D) and the last state (B, D, N). Differentiable by autograd.
     """
     if u.shape[1] == 0:
-        return torch.zeros_like(u), u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
+        return D * u, u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
     decay = torch.exp(delta[..., None] * A)
     drive = (delta * u)[..., None] * B[:, :, None, :]
     h, _ = _scan(decay, drive)
