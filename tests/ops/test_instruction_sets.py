@@ -1,0 +1,55 @@
+"""The native kernels agree with the reference whatever instruction set they were compiled for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mambairv2.ops import cpu
+
+CHECK = """
+import torch
+from mambairv2.ops import native
+from mambairv2.ops.selective_scan import selective_scan
+from mambairv2.ops.window_attention import window_attention
+
+torch.manual_seed(0)
+torch.set_num_threads(2)
+L, D, N = 70, 21, 8
+order = torch.stack([torch.randperm(L), torch.randperm(L)])
+inputs = [torch.randn(2, L, D), torch.randn(2, L, D) - 1, -4 * torch.rand(D, N), torch.randn(2, L, N)]
+inputs += [torch.randn(2, L, N), torch.randn(D), torch.randn(D), torch.randn(2, L, N)]
+qkv, table = torch.randn(1, 32, 16, 3 * 2 * 13), torch.randn(961, 2)
+
+
+def results(scan, attention, dtype):
+    given = [t.to(dtype).requires_grad_() for t in inputs]
+    y, last = selective_scan(*given[:7], order=order, prompt=given[7], backend=scan)
+    weights = [t.to(dtype).requires_grad_() for t in (qkv, table)]
+    out = window_attention(*weights, 16, 8, attention)
+    (y.square().sum() + out.square().sum()).backward()
+    return [y, last, out] + [t.grad for t in given + weights]
+
+
+truth = results("reference", "reference", torch.float64)
+for dtype, bound in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+    for found, expected in zip(results("cpu", "cpu", dtype), truth, strict=True):
+        error = (found.double() - expected).abs().max() / expected.abs().max()
+        assert error <= bound, (dtype, error)
+print(native.isa())
+"""
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+def test_instruction_set(isa):
+    environment = {**os.environ, "MAMBAIRV2_ISA": isa}
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if done.stdout.split()[-1] != isa:
+        pytest.skip(f"this processor has no {isa}; {done.stdout.split()[-1]} was checked")
