@@ -404,7 +404,7 @@ def test_packaged_names_come_first(model, tmp_path, monkeypatch):
     assert list(pretrained()) == ["sr-x2"]
     assert find_weights("sr-x2") == tmp_path / "sr-x2.safetensors"
     same(load_model("sr-x2", dtype=torch.float64), model)
-    with pytest.raises(WeightsError, match="sr-x9: no such weights; .* packaged names: sr-x2"):
+    with pytest.raises(WeightsError, match=r"sr-x9: no such weights; .* packaged names: sr-x2"):
         find_weights("sr-x9")
 
 
