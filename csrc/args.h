@@ -45,4 +45,12 @@ template <class T> struct AttentionGradArgs {
     int64_t parts;
 };
 
+// logits: (batch, length, prompts). label, order: (batch, length). Each function reads or writes two of the three.
+template <class T> struct RoutingArgs {
+    const T *logits;
+    int64_t *label, *order;
+    int64_t batch, length, prompts;
+    int32_t threads;
+};
+
 }  // namespace mir

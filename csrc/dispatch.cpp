@@ -50,7 +50,7 @@ const Choice &chosen() {
 #define API extern "C" __attribute__((visibility("default")))
 #endif
 
-API int mambairv2_abi() { return 1; }
+API int mambairv2_abi() { return 2; }
 API const char *mambairv2_isa() { return chosen().name; }
 API int mambairv2_width_f32() { return chosen().table->width_f32; }
 API int mambairv2_width_f64() { return chosen().table->width_f64; }
@@ -62,3 +62,6 @@ API void mambairv2_attention_forward_f32(const mir::AttentionArgs<float> *a) { c
 API void mambairv2_attention_forward_f64(const mir::AttentionArgs<double> *a) { chosen().table->attention_forward_f64(*a); }
 API void mambairv2_attention_backward_f32(const mir::AttentionGradArgs<float> *a) { chosen().table->attention_backward_f32(*a); }
 API void mambairv2_attention_backward_f64(const mir::AttentionGradArgs<double> *a) { chosen().table->attention_backward_f64(*a); }
+API void mambairv2_likeliest_f32(const mir::RoutingArgs<float> *a) { chosen().table->likeliest_f32(*a); }
+API void mambairv2_likeliest_f64(const mir::RoutingArgs<double> *a) { chosen().table->likeliest_f64(*a); }
+API void mambairv2_sort_by_label_f32(const mir::RoutingArgs<float> *a) { chosen().table->sort_by_label(*a); }

@@ -1,5 +1,6 @@
 // The kernels for one instruction set: compiled once for each, into a namespace of its own.
 #include "attention.h"
+#include "routing.h"
 #include "scan.h"
 
 #include "table.h"
@@ -10,7 +11,8 @@ extern const mir::Table table;
 const mir::Table table = {
     Simd<float>::W,          Simd<double>::W,          scan_forward<float>,       scan_forward<double>,
     scan_backward<float>,    scan_backward<double>,    attention_forward<float>,  attention_forward<double>,
-    attention_backward<float>, attention_backward<double>,
+    attention_backward<float>, attention_backward<double>, likeliest<float>,          likeliest<double>,
+    sort_by_label<float>,
 };
 
 }  // namespace MIR_ISA

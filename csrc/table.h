@@ -14,6 +14,9 @@ struct Table {
     void (*attention_forward_f64)(const AttentionArgs<double> &);
     void (*attention_backward_f32)(const AttentionGradArgs<float> &);
     void (*attention_backward_f64)(const AttentionGradArgs<double> &);
+    void (*likeliest_f32)(const RoutingArgs<float> &);
+    void (*likeliest_f64)(const RoutingArgs<double> &);
+    void (*sort_by_label)(const RoutingArgs<float> &);
 };
 
 }  // namespace mir

@@ -29,12 +29,12 @@ def load_case(folder: Path, name: str):
     return case, arrays, state
 
 
-def image_order(label: torch.Tensor) -> torch.Tensor:
+def image_order(label: torch.Tensor, prompts: int = 0) -> torch.Tensor:
     """Sort by label, ties in image order, as CUDA and this project do."""
     return label.argsort(dim=1, stable=True)
 
 
-def device_order(label: torch.Tensor) -> torch.Tensor:
+def device_order(label: torch.Tensor, prompts: int = 0) -> torch.Tensor:
     """Sort by label, ties as this CPU's fastest sort leaves them: how the cases were made."""
     return torch.sort(label, dim=-1, stable=False)[1]
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mambairv2.config import MambaIRv2Config
 from mambairv2.draws import Generators, gumbel_like
 from mambairv2.layers import to_image, to_tokens
+from mambairv2.ops.routing import likeliest_prompt, neighbour_order
 from mambairv2.ops.selective_scan import Backend, invert, selective_scan
 
 
@@ -77,7 +78,7 @@ class AttentiveScan(nn.Module):
             y = self._four_directions(u, height, width)
         else:
             label, prompt = self.choose_prompts(x.reshape(batch, height * width, -1), generator)
-            order = neighbour_order(label) if self.config.semantic_neighbouring else None
+            order = neighbour_order(label, self.config.num_tokens) if self.config.semantic_neighbouring else None
             y = self._scan(u, order, prompt)
         return self.out_proj(self.out_norm(y)).view(batch, height, width, -1)
 
@@ -86,7 +87,7 @@ class AttentiveScan(nn.Module):
         pool = self.pool_left.weight @ self.pool_right.weight
         logits = self.route(x)
         if not self.training and generator is None:
-            label = logits.argmax(-1)
+            label = likeliest_prompt(logits)
             return label, F.embedding(label, pool)
         logits = F.log_softmax(logits, dim=-1)
         soft = ((logits + gumbel_like(logits, generator)) / self.config.temperature).softmax(-1)
@@ -134,14 +135,6 @@ class AttentiveScan(nn.Module):
             args = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i])
             y = y + selective_scan(*args, order=orders, backend=self.backend)[0]
         return y
-
-
-def neighbour_order(label: Tensor) -> Tensor:
-    """Return the tokens sorted by label, ties in image order: (B, L) int64 → (B, L) int64.
-
-    The published code leaves ties to the device: CUDA sorts in image order, a CPU in any order.
-    """
-    return label.argsort(dim=1, stable=True)
 
 
 def _take(tokens: Tensor, order: Tensor) -> Tensor:

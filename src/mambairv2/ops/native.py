@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 1
+ABI = 2
 CHUNK = 64
 MAX_STATES = 64
 TABLE = 31 * 31
@@ -53,6 +53,16 @@ class AttentionGradArgs(ctypes.Structure):
     """`mir::AttentionGradArgs`."""
 
     _fields_ = [("forward", AttentionArgs), ("dout", _P), ("dqkv", _P), ("dtable", _P), ("parts", _L)]
+
+
+class RoutingArgs(ctypes.Structure):
+    """`mir::RoutingArgs`."""
+
+    _fields_ = (
+        [(n, _P) for n in ("logits", "label", "order")]
+        + [(n, _L) for n in ("batch", "length", "prompts")]
+        + [("threads", _I)]
+    )
 
 
 @lru_cache(maxsize=1)
