@@ -62,6 +62,6 @@ define KERNEL_NOTE
 from mambairv2.ops import backends
 why = backends()["cpu"]
 if why:
-    print(f"note: no compiled kernel ({why}): all works, but slower; install a C++ compiler, then `make kernel`")
+    print(f"note: in plain PyTorch, all works but slower: {why} (`make kernel`)")
 endef
 export KERNEL_NOTE
