@@ -9,12 +9,11 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from parity import ARGMAX, device_order, image_order, load_case, same_sort
-
 from mambairv2 import attentive_scan
 from mambairv2.model import MambaIRv2
 from mambairv2.ops import cpu
 from mambairv2.weights import load_model, published_state
+from parity import ARGMAX, device_order, image_order, load_case, same_sort
 
 NATIVE = pytest.param("cpu", marks=pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable())))
 PLAIN_ATTENTION = {"auto": "auto", "reference": "reference", "chunked": "sdpa", "cpu": "cpu"}

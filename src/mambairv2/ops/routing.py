@@ -31,7 +31,8 @@ def neighbour_order(label: Tensor, prompts: int) -> Tensor:
 
 
 def _native(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and cpu.unavailable() is None and not torch.jit.is_tracing()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tensor.device.type == "cpu" and cpu.unavailable() is None and not tracing
 
 
 @torch.library.custom_op("mambairv2::likeliest_prompt_cpu", mutates_args=(), device_types="cpu")
