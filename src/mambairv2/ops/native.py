@@ -120,6 +120,6 @@ def pointer(tensor: Tensor | None) -> int | None:
 
 def rows(tensor: Tensor) -> Tensor:
     """Return a (B, L, n) tensor whose tokens lie at one stride, copied only if they do not."""
-    batch, length, n = tensor.shape
+    batch, length, _ = tensor.shape
     even = tensor.stride(2) == 1 and (batch == 1 or tensor.stride(0) == length * tensor.stride(1))
     return tensor if even and length > 1 else tensor.contiguous()
