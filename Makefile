@@ -40,7 +40,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev,hub]'
 	@touch $@
 
 $(BIN)/pip:
