@@ -249,8 +249,10 @@ def test_an_order_is_of_int64():
 def test_backend_choice(monkeypatch):
     u = make(1)["u"]
     assert choose_backend(u, "chunked") == "chunked"
-    with pytest.raises(ValueError, match="unknown backend 'triton'"):
-        choose_backend(u, "triton")
+    with pytest.raises(ValueError, match="unknown backend 'tritonn'"):
+        choose_backend(u, "tritonn")
+    with pytest.raises(RuntimeError, match="'triton' is not available"):
+        choose_backend(u.to("meta"), "triton")
     monkeypatch.setattr(cpu, "unavailable", lambda: "no compiler was there")
     assert choose_backend(u) == "chunked"
     with pytest.raises(RuntimeError, match="'cpu' is not available: no compiler was there"):
@@ -260,10 +262,21 @@ def test_backend_choice(monkeypatch):
 
 
 def test_backends_say_why_one_is_missing():
-    assert set(backends()) == {"reference", "chunked", "cpu", "sdpa"}
+    assert set(backends()) == {"reference", "chunked", "cpu", "sdpa", "triton"}
     assert backends()["reference"] is None
     code = "from mambairv2.ops import backends; print(backends()['cpu'])"
     path = os.pathsep.join(part for part in sys.path if part)
     environment = {**os.environ, "MAMBAIRV2_NO_NATIVE": "1", "PYTHONPATH": path}
     said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert said == "switched off by MAMBAIRV2_NO_NATIVE\n"
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_native_scan_refuses_tokens_that_are_not_there(wrong):
+    tokens = torch.rand(1, 5, 3)
+    states = torch.rand(1, 5, 2)
+    order = torch.tensor([[0, 1, 2, 3, wrong]])
+    rest = (-torch.rand(3, 2), states, states, torch.rand(3), torch.rand(3))
+    with pytest.raises(ValueError, match="order must hold 0 to 4"):
+        selective_scan(tokens, tokens, *rest, order=order, backend="cpu")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mambairv2.ops import native
+from mambairv2.ops.gradient import attention_gradient, save_attention, save_scan, scan_gradient
 from mambairv2.ops.native import pointer, rows
 
 WINDOW = 16
@@ -124,7 +125,7 @@ def _scan_args(
     u, delta, B, C = rows(u), rows(delta), rows(B), rows(C)
     A, D, delta_bias = A.contiguous(), D.contiguous(), delta_bias.contiguous()
     prompt = None if prompt is None else rows(prompt)
-    order = None if order is None else order.contiguous()
+    order = None if order is None else _checked(order)
     args = native.ScanArgs(
         *(pointer(t) for t in (u, delta, A, B, C, D, delta_bias, prompt, order)),
         None,
@@ -138,6 +139,15 @@ def _scan_args(
         torch.get_num_threads(),
     )
     return args, [u, delta, A, B, C, D, delta_bias, prompt, order]
+
+
+def _checked(order: Tensor) -> Tensor:
+    """Return the order contiguous; raises ValueError for tokens that are not there, which C would read all the same."""
+    if order.numel():
+        low, high = order.aminmax()
+        if low < 0 or high >= order.shape[1]:
+            raise ValueError(f"order must hold 0 to {order.shape[1] - 1}, got {int(low)} to {int(high)}")
+    return order.contiguous()
 
 
 @torch.library.custom_op("mambairv2::selective_scan_backward_cpu", mutates_args=(), device_types="cpu")
@@ -187,24 +197,7 @@ def _(
     return [t.new_empty(t.shape) for t in (u, delta, A, B, C, D, delta_bias)]
 
 
-def _scan_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    *tensors, ctx.delta_softplus, _ = inputs
-    ctx.save_for_backward(*tensors, output[2])
-
-
-def _scan_gradient(ctx, dy, _last, _states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    *tensors, states = ctx.saved_tensors
-    order, prompt = tensors[7:]
-    grads = torch.ops.mambairv2.selective_scan_backward_cpu(dy, *tensors, ctx.delta_softplus, states)
-    dprompt = None
-    if prompt is not None:  # P of step i and C of the token it visits get the same gradient
-        dprompt = grads[4]
-        if order is not None:
-            dprompt = dprompt.gather(1, order[..., None].expand_as(dprompt))
-    return *grads, None, dprompt, None, None
-
-
-_scan.register_autograd(_scan_gradient, setup_context=_scan_setup)
+_scan.register_autograd(scan_gradient(torch.ops.mambairv2.selective_scan_backward_cpu), setup_context=save_scan)
 
 
 @torch.library.custom_op("mambairv2::window_attention_cpu", mutates_args=(), device_types="cpu")
@@ -263,15 +256,6 @@ def _(
     return qkv.new_empty(qkv.shape), bias_table.new_empty(bias_table.shape)
 
 
-def _attention_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    qkv, table, ctx.shift, _ = inputs
-    ctx.save_for_backward(qkv, table, *output)
-
-
-def _attention_gradient(ctx, dout, _lse):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    qkv, table, out, lse = ctx.saved_tensors
-    dqkv, dtable = torch.ops.mambairv2.window_attention_backward_cpu(dout, qkv, table, ctx.shift, out, lse)
-    return dqkv, dtable, None, None
-
-
-_attention.register_autograd(_attention_gradient, setup_context=_attention_setup)
+_attention.register_autograd(
+    attention_gradient(torch.ops.mambairv2.window_attention_backward_cpu), setup_context=save_attention
+)
