@@ -1,0 +1,37 @@
+"""The weights that come with the package: they load, carry a card, and reach the figures it states."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mambairv2.evaluate import mean
+from mambairv2.measure import Plan, measure
+from mambairv2.weights import PRETRAINED, load_model, pretrained, read_metadata
+
+NAMES = sorted(pretrained())
+
+
+def test_there_are_some():
+    assert "sr-x2" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_and_scale(name):
+    card = (PRETRAINED / f"{name}.md").read_text()
+    assert name in card
+    assert read_metadata(name)["task"] in ("sr", "denoise", "jpeg")
+    model = load_model(name)
+    assert not model.training
+    if name.startswith("sr-x"):
+        assert model.config.upscale == int(name.removeprefix("sr-x"))
+
+
+def test_set5_figure_of_the_card(shared: Path):
+    stated = float(re.search(r"\| Set5 \| ([\d.]+)", (PRETRAINED / "sr-x2.md").read_text()).group(1))
+    (result,) = measure(load_model("sr-x2"), Plan(shared / "data/test", "sr", 2, ["Set5"]))
+    found = mean(result.scores).psnr
+    assert found >= 35.2
+    assert found == pytest.approx(stated, abs=0.01)
