@@ -1,4 +1,4 @@
-"""Commands of training and measuring: `train`, `evaluate`."""
+"""Commands of training and measuring: `train`, `evaluate`, `data check`."""
 
 from __future__ import annotations
 
@@ -153,7 +153,40 @@ def _load(weights: str, device: str) -> tuple[MambaIRv2 | None, Task]:
     return model, "denoise"
 
 
+def check(
+    folder: Annotated[Path, typer.Argument(help="Training images, looked for in subfolders too.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Test images that must not be among the training images.")
+    ] = None,
+    patch: Annotated[int, typer.Option(min=1, help="Side of the input patch, as in the recipe.")] = 64,
+    scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement, as in the recipe.")] = 2,
+) -> None:
+    """Find broken, too small, duplicate and leaked images.
+
+    Exit code: 0, none found; 1, some found, each told in a line; 2, no images to look at.
+    """
+    from mambairv2.data_check import check_images, table
+
+    def tick(done: int, total: int) -> None:
+        if done and done % 500 == 0:
+            typer.echo(f"{done} of {total} images read", err=True)
+
+    try:
+        count, faults = check_images(folder, against, patch, scale, tick)
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    if faults:
+        typer.echo(table(faults))
+    typer.echo(f"{count} images, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+    if faults:
+        raise typer.Exit(1)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(train)
     app.command()(evaluate)
+    data = typer.Typer(help="Training images.", no_args_is_help=True)
+    data.command()(check)
+    app.add_typer(data, name="data")
