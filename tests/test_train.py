@@ -178,13 +178,33 @@ def test_a_signal_saves_and_ends_cleanly(options, number):
     assert load_checkpoint(options().run)["iteration"] == last
 
 
+def assert_close(run, expected):
+    for key, tensor in weights(expected).items():
+        torch.testing.assert_close(weights(run)[key], tensor, atol=1e-6, rtol=0)
+
+
 def test_accumulation_gives_the_same_weights(options):
-    model = {"overrides": {**TINY, "attentive_scan": False}}  # no routing, whose draws go by the batch
     for name, micro in (("whole", 0), ("pieces", 1), ("uneven", 3)):
-        train(tiny(3, model=model, micro_batch=micro), options(name))
+        train(tiny(3, micro_batch=micro), options(name))
     for name in ("pieces", "uneven"):
-        for key, tensor in weights(options("whole").run).items():
-            torch.testing.assert_close(weights(options(name).run)[key], tensor, atol=1e-6, rtol=0)
+        assert_close(options(name).run, options("whole").run)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one(options, tmp_path):
+    alone, both = options("alone"), options("both", devices=2)
+    recipe = tiny(3, total_batch=6, micro_batch=2)  # three patches each, in pieces of two and one
+    train(recipe.model_copy(update={"train": recipe.train.model_copy(update={"micro_batch": 0})}), alone)
+    script = tmp_path / "run.py"
+    script.write_text(start(recipe, both)[-1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 × cpu" in ended.stderr
+    assert_close(both.run, alone.run)
+    for (at, loss), (other, expected) in zip(losses(both.run), losses(alone.run), strict=True):
+        assert at == other
+        assert loss == pytest.approx(expected, abs=1e-6)
 
 
 def test_bad_batches_are_skipped_and_counted(options, monkeypatch):

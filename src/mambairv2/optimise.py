@@ -7,7 +7,7 @@ the seed and the iteration are all the random state there is, and a resumed run 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,10 +106,10 @@ def step(state: State, batches: Iterator[Batch], wants_stop: bool = False) -> tu
     loss_sum = torch.zeros((), device=fabric.device)
     for number, keys in enumerate(pieces):
         source, target = (t.to(fabric.device, non_blocking=True) for t in next(batches))
-        torch.manual_seed(_routing_seed(state, keys[0]))
+        draws = routing_generators(state, keys)
         more = number < len(pieces) - 1
         with fabric.no_backward_sync(state.model, enabled=more):  # type: ignore[arg-type]
-            loss = loss_of(recipe.train, state.model(source), target)
+            loss = loss_of(recipe.train, state.model(source, draws), target)
             loss = loss * (len(keys) * fabric.world_size / total)
             # The absolute value has a zero gradient at NaN: make it show.
             fabric.backward(loss * (1 + 0 * loss.detach()))
@@ -140,9 +140,18 @@ def _apply(state: State, loss: float, norm: float) -> None:
     state.iteration += 1
 
 
-def _routing_seed(state: State, key: Key) -> int:
-    seeds = np.random.SeedSequence((state.recipe.seed, state.attempt, key[0], key[1]))
-    return int(seeds.generate_state(1, np.uint64)[0])
+def routing_generators(state: State, keys: Sequence[Key]) -> list[torch.Generator]:
+    """Return one generator a patch, from which the network draws its prompts.
+
+    Seeded by (seed, roll-backs, iteration, slot) alone, so that no split of the total batch into pieces or
+    processes changes what a patch draws.
+    """
+    generators = []
+    for iteration, slot, _ in keys:
+        words = np.random.SeedSequence((state.recipe.seed, state.attempt, iteration, slot))
+        generator = torch.Generator(state.fabric.device)
+        generators.append(generator.manual_seed(int(words.generate_state(1, np.uint64)[0])))
+    return generators
 
 
 @contextmanager
