@@ -126,8 +126,8 @@ class MambaIRv2(nn.Module):
 
     def set_backend(
         self,
-        scan: Literal["auto", "reference", "chunked", "cpu"] = "auto",
-        attention: Literal["auto", "reference", "sdpa", "cpu"] = "auto",
+        scan: Literal["auto", "reference", "chunked", "cpu", "triton"] = "auto",
+        attention: Literal["auto", "reference", "sdpa", "cpu", "triton"] = "auto",
     ) -> MambaIRv2:
         """Choose the backend of every scan and window attention; returns self."""
         for module in self.modules():

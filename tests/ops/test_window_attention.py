@@ -177,8 +177,8 @@ def test_sizes_that_do_not_fit_are_named(size, channels, rows, message):
 
 
 def test_unknown_backends_are_named():
-    with pytest.raises(ValueError, match="triton"):
-        window_attention(*make(), 16, 0, "triton")
+    with pytest.raises(ValueError, match="tritonn"):
+        window_attention(*make(), 16, 0, "tritonn")
 
 
 def test_a_missing_backend_says_why(monkeypatch):

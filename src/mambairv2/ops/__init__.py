@@ -7,6 +7,7 @@ __all__ = ["backends", "selective_scan_fn"]
 
 def backends() -> dict[str, str | None]:
     """Return the backends of the scan and of window attention by name: None if it is here, else why not."""
-    from mambairv2.ops import cpu
+    from mambairv2.ops import cpu, gpu
 
-    return {"reference": None, "chunked": None, "cpu": cpu.unavailable(), "sdpa": None}
+    compiled = {"cpu": cpu.unavailable(), "triton": gpu.unavailable()}
+    return {"reference": None, "chunked": None, "sdpa": None, **compiled}

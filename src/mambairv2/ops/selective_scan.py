@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mambairv2.ops import autocast, chunked, cpu, reference
+from mambairv2.ops import autocast, available, chunked, cpu, gpu, reference
 
-Backend = Literal["auto", "reference", "chunked", "cpu"]
+Backend = Literal["auto", "reference", "chunked", "cpu", "triton"]
 Core = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # Backends in plain torch take sorted tokens and leave what surrounds the scan to `_around`.
@@ -42,7 +42,8 @@ def selective_scan(
     order: (B, L) int64, a permutation of each row: step i visits token order[i], and y comes back in
     the order of u (semantic-guided neighbouring, unfold and fold). prompt: (B, L, N), P, indexed by the
     step i and not by the token (as published; see `prompt_order`). float32 or float64, one dtype for all;
-    half precision is computed in float32 by every backend but `cpu`, which takes it under autocast only.
+    half precision is computed in float32 by every backend but `cpu`, which takes it under autocast only;
+    `triton` takes no float64.
 
     Under autocast everything is cast to float32, which is then the dtype returned; else that is u's.
     Returns y (B, L, D) and the last state (B, D, N); gradients flow through y only.
@@ -74,6 +75,8 @@ def _run(
     name = choose_backend(u, backend, A.shape[1])
     if name == "cpu":
         y, last = cpu.selective_scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+    elif name == "triton":
+        y, last = gpu.selective_scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
     else:
         y, last = _around(_CORES[name], u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
     return y, last.detach()
@@ -84,14 +87,10 @@ def choose_backend(u: Tensor, backend: Backend = "auto", states: int = 1) -> str
     if backend == "auto":
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return "chunked"
-        return "cpu" if u.device.type == "cpu" and cpu.takes_scan(u, states) else "chunked"
-    if backend == "cpu":
-        reason = cpu.unavailable() if u.device.type == "cpu" else f"the tensors are on {u.device}"
-        if reason is not None:
-            raise RuntimeError(f"backend 'cpu' is not available: {reason}")
-    elif backend not in _CORES:
-        raise ValueError(f"unknown backend {backend!r}; known: auto, cpu, {', '.join(_CORES)}")
-    return backend
+        if u.device.type == "cpu":
+            return "cpu" if cpu.takes_scan(u, states) else "chunked"
+        return "triton" if u.device.type == "cuda" and gpu.takes_scan(u, states) else "chunked"
+    return available.choose(backend, u.device, ("cpu", "triton", *_CORES))
 
 
 def _around(

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mambairv2.ops import autocast, cpu
+from mambairv2.ops import autocast, available, cpu, gpu
 
-Backend = Literal["auto", "reference", "sdpa", "cpu"]
+Backend = Literal["auto", "reference", "sdpa", "cpu", "triton"]
 MASK = -100.0
 
 
@@ -39,36 +39,34 @@ def window_attention(
     if not autocast.active(qkv.device):
         return _run(qkv, bias_table, window, shift, backend)
     with torch.autocast(qkv.device.type, enabled=False):
-        if qkv.device.type == "cpu" and choose_backend(autocast.widen(qkv), window, backend) == "cpu":
-            wide = autocast.widen(qkv)
+        wide = autocast.widen(qkv)
+        if choose_backend(wide, window, backend, heads) == "cpu":
             return _run(wide, bias_table.to(wide.dtype), window, shift, backend).to(qkv.dtype)
-        return _run(qkv, bias_table.to(qkv.dtype), window, shift, backend)
+        return _run(qkv, bias_table, window, shift, backend)
 
 
 def _run(qkv: Tensor, bias_table: Tensor, window: int, shift: int, backend: Backend) -> Tensor:
-    name = choose_backend(qkv, window, backend)
+    name = choose_backend(qkv, window, backend, bias_table.shape[1])
     if name == "cpu":
         return cpu.window_attention(qkv, bias_table, shift)
+    if name == "triton":
+        return gpu.window_attention(qkv, bias_table, shift)
     if name == "reference":
         wide = autocast.widen(qkv)
         return _unfused(wide, bias_table, window, shift, written_out=True).to(qkv.dtype)
     return _unfused(qkv, bias_table, window, shift, written_out=False)
 
 
-def choose_backend(qkv: Tensor, window: int, backend: Backend = "auto") -> str:
-    """Return the backend that will run for tensors like qkv: the fastest of its device for `auto`."""
+def choose_backend(qkv: Tensor, window: int, backend: Backend = "auto", heads: int = 1) -> str:
+    """Return the backend that will run for tensors like qkv: the fastest that can for `auto`."""
     if backend == "auto":
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return "sdpa"
+        if qkv.device.type == "cuda" and gpu.takes_attention(qkv, window, heads):
+            return "triton"
         native = qkv.device.type == "cpu" and cpu.unavailable() is None
         return "cpu" if native and window == cpu.WINDOW and qkv.dtype in cpu.DTYPES else "sdpa"
-    if backend == "cpu":
-        reason = cpu.unavailable() if qkv.device.type == "cpu" else f"the tensors are on {qkv.device}"
-        if reason is not None:
-            raise RuntimeError(f"backend 'cpu' is not available: {reason}")
-    elif backend not in ("reference", "sdpa"):
-        raise ValueError(f"unknown backend {backend!r}; known: auto, cpu, reference, sdpa")
-    return backend
+    return available.choose(backend, qkv.device, ("cpu", "triton", "reference", "sdpa"))
 
 
 def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_out: bool) -> Tensor:
