@@ -9,7 +9,7 @@ SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*)
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m mambairv2.demo
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m mambairv2.demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
