@@ -1,4 +1,4 @@
-"""Commands of training and measuring: `train`, `evaluate`, `data check`."""
+"""Commands of training and measuring: `train`, `evaluate`, `reproduce`, `data check`."""
 
 from __future__ import annotations
 
@@ -133,6 +133,64 @@ def evaluate(
             path.write_text(text)
 
 
+def reproduce(
+    data: Annotated[Path, typer.Option(help="Folder of test sets, as for evaluate.", exists=True)],
+    weights: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders of them, or packaged names; by default all packaged ones."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown document.")] = Path(
+        "reproduction.md"
+    ),
+    sets: Annotated[str, typer.Option(help="Only these, by commas; by default all that are there.")] = "",
+    tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Fill the paper's tables with our figures and the differences, for the weights and test sets at hand."""
+    from mambairv2.memory import keep_freed_memory
+    from mambairv2.reproduce import Network, document, measure_all
+    from mambairv2.weights import pretrained
+
+    keep_freed_memory()
+    try:
+        networks = []
+        for name in _weight_files(weights or list(pretrained())):
+            model, task = _load(name, device)
+            assert model is not None
+            networks.append(Network(name, task, model))
+        means = measure_all(
+            networks,
+            data,
+            [name for name in sets.split(",") if name],
+            tile,
+            limit,
+            lambda name, s: typer.echo(f"{name}: {s.image} {s.psnr:.2f} dB {s.ssim:.4f}", err=True),
+        )
+        notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
+        notes += [f"In tiles of {tile} pixels."] if tile else []
+        output.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = output.with_name(f".{output.name}.tmp")
+        unfinished.write_text(document(networks, means, data, notes))
+        unfinished.replace(output)
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{output}: weights measured: {len(networks)}, means over test sets: {len(means)}")
+
+
+def _weight_files(given: list[str]) -> list[str]:
+    """Replace folders by the weight files below them; raises ValueError for a folder without any."""
+    names = []
+    for name in given:
+        folder = Path(name)
+        found = sorted(str(p) for suffix in ("safetensors", "pth") for p in folder.rglob(f"*.{suffix}"))
+        if folder.is_dir() and not found:
+            raise ValueError(f"{folder}: no .safetensors or .pth files")
+        names += found if folder.is_dir() else [name]
+    return names
+
+
 def _load(weights: str, device: str) -> tuple[MambaIRv2 | None, Task]:
     """Load weights and tell what they are for: their own word, or their scale and channels."""
     if not weights:
@@ -187,6 +245,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(train)
     app.command()(evaluate)
+    app.command()(reproduce)
     data = typer.Typer(help="Training images.", no_args_is_help=True)
     data.command()(check)
     app.add_typer(data, name="data")

@@ -66,28 +66,30 @@ def _sets(results: list[Result], base: str) -> str:
     rows = [["set", "images", "ours", base, "gain", *methods]]
     for result in results:
         score = mean(result.scores)
-        others = [_pair(*result.published[m]) if m in result.published else "" for m in methods]
-        ours, below = _pair(score.psnr, score.ssim), _pair(score.base_psnr, score.base_ssim)
+        others = [pair(*result.published[m]) if m in result.published else "" for m in methods]
+        ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
         gain = f"{score.psnr - score.base_psnr:+.2f}"
         rows.append([result.name, str(len(result.scores)), ours, below, gain, *others])
-    return _table(rows)
+    return table(rows)
 
 
 def _images(result: Result, base: str) -> str:
     rows = [["image", "ours", base, "gain", "seconds"]]
     for score in result.scores:
-        ours, below = _pair(score.psnr, score.ssim), _pair(score.base_psnr, score.base_ssim)
+        ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
         rows.append(
             [score.image, ours, below, f"{score.psnr - score.base_psnr:+.2f}", f"{score.seconds:.1f}"]
         )
-    return _table(rows)
+    return table(rows)
 
 
-def _pair(psnr: float, ssim: float | None) -> str:
+def pair(psnr: float, ssim: float | None) -> str:
+    """Return `PSNR / SSIM`, or the PSNR alone."""
     return f"{psnr:.2f}" if ssim is None else f"{psnr:.2f} / {ssim:.4f}"
 
 
-def _table(rows: list[list[str]]) -> str:
+def table(rows: list[list[str]]) -> str:
+    """Return rows of equal length as a Markdown table, the first as its head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return "\n".join(
