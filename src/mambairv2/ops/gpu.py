@@ -26,19 +26,17 @@ def _reason() -> str | None:
         return "triton is not installed; pip install triton (Linux)"
     if INTERPRETED:
         return None
-    if not torch.cuda.is_available():
-        return "torch finds no GPU"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "triton needs a C compiler; install gcc or clang, or set CC"
     return None
 
 
-# Found at import, so that torch.compile meets a constant.
+# Found at import, so that torch.compile meets a constant; without a look at the GPUs, which would open the driver.
 _REASON = _reason()
 
 
 def unavailable() -> str | None:
-    """Return why the kernels cannot run here, or None if they can."""
+    """Return why the kernels cannot run on a GPU of this machine, if it has one; None if they can."""
     return _REASON
 
 
