@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).parents[2] / "shared"))
+
+# In CI the same examples every time; elsewhere new ones at each run.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
 
 torch.set_num_threads(1)  # what is small gains nothing from two, and waits for both where others run beside
 

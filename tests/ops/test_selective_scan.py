@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mambairv2.ops import backends, cpu
@@ -113,6 +113,7 @@ def test_extreme_steps(backend, step, A):
 
 @pytest.mark.parametrize("backend", ["chunked", NATIVE])
 @settings(max_examples=20, deadline=None)
+@example(length=59, batch=3, channels=27, states=1, dtype=torch.float32, left_out={"order"}, softplus=False)
 @given(
     length=st.integers(0, 70),
     batch=st.integers(1, 3),
@@ -124,6 +125,8 @@ def test_extreme_steps(backend, step, A):
 )
 def test_any_shape(backend, length, batch, channels, states, dtype, left_out, softplus):
     values = make(length, batch, channels, states, dtype)
+    if not softplus:  # a step below zero makes the state grow: past float32's range, by the reference too
+        values["delta"] = values["delta"].abs()
     values = {name: None if name in left_out else value for name, value in values.items()}
     check(values, backend, delta_softplus=softplus)
 
