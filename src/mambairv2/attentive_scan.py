@@ -15,7 +15,7 @@ from mambairv2.config import MambaIRv2Config
 from mambairv2.draws import Generators, gumbel_like
 from mambairv2.layers import to_image, to_tokens
 from mambairv2.ops.routing import likeliest_prompt, neighbour_order
-from mambairv2.ops.selective_scan import Backend, invert, selective_scan
+from mambairv2.ops.selective_scan import Backend, invert, selective_scan, take
 
 
 class AttentiveScan(nn.Module):
@@ -106,7 +106,7 @@ class AttentiveScan(nn.Module):
                 u, delta, A, B, C, self.D, bias, order=order, prompt=prompt, backend=self.backend
             )[0]
         if config.prompt_order == "image" and order is not None:
-            prompt = _take(prompt, invert(order))  # token order[i] meets the prompt of place i
+            prompt = take(prompt, invert(order))  # token order[i] meets the prompt of place i
         if config.prompt_target == "C":
             C = C + prompt
         elif config.prompt_target == "B":
@@ -135,7 +135,3 @@ class AttentiveScan(nn.Module):
             args = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i])
             y = y + selective_scan(*args, order=orders, backend=self.backend)[0]
         return y
-
-
-def _take(tokens: Tensor, order: Tensor) -> Tensor:
-    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))

@@ -115,11 +115,11 @@ def _around(
     if delta_softplus:
         delta = F.softplus(delta)
     if order is not None:
-        u, delta, B, C = (_gather(t, order) for t in (u, delta, B, C))
+        u, delta, B, C = (take(t, order) for t in (u, delta, B, C))
     if prompt is not None:
         C = C + prompt
     y, last = core(u, delta, A, B, C, D)
-    return (y if order is None else _gather(y, invert(order))).to(dtype), last.to(dtype)
+    return (y if order is None else take(y, invert(order))).to(dtype), last.to(dtype)
 
 
 def invert(order: Tensor) -> Tensor:
@@ -128,7 +128,8 @@ def invert(order: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, steps)
 
 
-def _gather(tokens: Tensor, order: Tensor) -> Tensor:
+def take(tokens: Tensor, order: Tensor) -> Tensor:
+    """Return tokens (B, L, n) in the order of (B, L) int64."""
     return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
