@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mambairv2.recipe import load_recipe
+from mambairv2.weights import pretrained
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FULL, HALF = (250000, 400000, 450000, 475000), (125000, 200000, 225000, 237500)
@@ -38,7 +39,10 @@ def test_a_recipe_is_valid_and_begins_with_a_run_of_another(path):
     recipe = load_recipe(path)
     recipe.model.config()
     assert recipe.description
-    if recipe.model.start_from:
+    if recipe.model.start_from in pretrained():
+        assert recipe.model.warm_start  # another scale: its head is solved for
+        assert recipe.model.variant == "light"
+    elif recipe.model.start_from:
         run, file = recipe.model.start_from.removeprefix("runs/").split("/")
         assert file == "ema.safetensors"
         earlier = load_recipe(RECIPES / f"{run}.toml").model
@@ -68,7 +72,11 @@ def test_a_published_recipe_has_the_published_numbers(name):
 
 
 def test_ours_train_blind():
-    noise, jpeg = (load_recipe(RECIPES / f"light-{task}-blind.toml") for task in ("denoise", "jpeg"))
+    check_blind(*(load_recipe(RECIPES / f"light-{task}-blind.toml") for task in ("denoise", "jpeg")))
+    check_blind(*(load_recipe(RECIPES / f"light-{task}-cpu.toml") for task in ("denoise", "jpeg")))
+
+
+def check_blind(noise, jpeg):
     assert noise.data.sigma == [5, 50]
     assert jpeg.data.quality == [10, 90]
     for recipe in (noise, jpeg):

@@ -34,10 +34,11 @@ class ModelPart(_Part):
     overrides: dict[str, bool | int | float | str | list[int]] = {}
     """Other fields of MambaIRv2Config, by name."""
     start_from: str = ""
-    """Weights to start from; tensors that do not fit, such as another scale's head, keep their initial
-    values."""
+    """Weights to start from, a file or a packaged name; tensors that do not fit, such as another scale's head, keep
+    their initial values."""
     warm_start: bool = False
-    """Begin with the best linear interpolation in the shallow path (light super-resolution models only)."""
+    """Begin with the best linear interpolation in the shallow path (light super-resolution models only); with
+    start_from, solve for a head of another scale by least squares."""
 
     def config(self) -> MambaIRv2Config:
         """Return the network's configuration; raises ValueError for overrides that define none."""
