@@ -63,8 +63,8 @@ def test_a_folder_with_a_bad_file_goes_on_and_says_so(photos, weights):
     result = run("restore", photos, "--weights", weights, "--recursive")
     assert result.exit_code == 1
     assert files(photos.with_name("photos_x2")) == ["a.png", "b.TIF", "inner/c.jpg"]
-    assert result.stderr.strip() == (
-        f"error: {photos / 'bad.jpg'}: is not an image, or too damaged to tell; check where it came from"
+    assert result.stderr == (
+        f"error: {photos / 'bad.jpg'}: is not an image, or too damaged to tell; check where it came from\n"
     )
     assert result.stdout.splitlines()[-1] == "3 restored, 0 skipped, 1 failed"
     assert load(photos.with_name("photos_x2") / "b.TIF").format == "ushort"

@@ -178,7 +178,14 @@ def _restore_all(
 ) -> int:
     """Do the jobs, a line for each; returns how many failed."""
     failed = 0
-    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    console = Console(stderr=True)
+    bar = Progress(
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not console.is_terminal,  # or it ends what it did not draw with an empty line
+    )
     with bar:
         files = bar.add_task("images", total=len(jobs), visible=len(jobs) > 1)
         for job in jobs:
