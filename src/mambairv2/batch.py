@@ -58,11 +58,11 @@ def plan_jobs(
     jobs: list[Job] = []
     listed = [Path(path) for text in inputs for path in expand(text)]
     single = len(listed) == 1 and not listed[0].is_dir()
-    out = Path(naming.output).resolve() if naming.output is not None else None
+    out = _real(Path(naming.output)) if naming.output is not None else None
     for path in listed:
         if path.is_dir():
-            ours = out if out is not None and path.resolve() in out.parents else None
-            found = [file for file in _walk(path, recursive) if ours not in file.resolve().parents]
+            ours = out if out is not None and _real(path) in out.parents else None
+            found = [file for file in _walk(path, recursive) if ours not in _real(file).parents]
             jobs += [Job(file, _in_folder(file, path, naming)) for file in found]
         else:
             jobs.append(Job(path, _for_file(path, naming, single)))
@@ -102,7 +102,7 @@ def _in_folder(file: Path, root: Path, naming: Naming) -> Path:
     inner = file.relative_to(root).parent / _renamed(file, naming, naming.suffix or "")
     if naming.output is not None:
         return Path(naming.output) / inner
-    whole = root.resolve()
+    whole = _real(root)
     return whole.with_name(whole.name + (naming.suffix or naming.mark)) / inner
 
 
@@ -119,11 +119,16 @@ def _for_file(file: Path, naming: Naming, single: bool) -> Path:
     return out / _renamed(file, naming, naming.suffix or "")
 
 
+def _real(path: Path) -> Path:
+    """Where a path leads; unlike `Path.resolve`, of links that lead in a circle too."""
+    return Path(os.path.realpath(path))
+
+
 def _check(jobs: list[Job]) -> None:
-    sources = {job.source.resolve(): job for job in jobs}
+    sources = {_real(job.source): job for job in jobs}
     taken: dict[Path, Job] = {}
     for job in jobs:
-        place = job.target.resolve()
+        place = _real(job.target)
         if place in sources:
             raise BatchError(f"{job.target}: would replace an input; choose another -o, or add --suffix")
         if place in taken:
