@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyvips
 
-from mambairv2.images import DEPTHS, Depth, ImageError, Picture, peak, reason
+from mambairv2.images import DEPTHS, Depth, ImageError, Picture, explain, peak, reason, several
 
 _SPACES = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16"), "float": ("b-w", "scrgb")}
-_KEPT = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data", "resolution-unit")
+_KEPT = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data", "resolution-unit", "delay", "loop")
 _KEPT_PREFIXES = ("exif-ifd0", "exif-ifd2", "exif-ifd3", "exif-ifd4", "png-comment")
 _CHANGED = ("-Orientation", "-PixelXDimension", "-PixelYDimension")
 """Metadata: what is carried over, but for what tells of the old size, thumbnail (ifd1) and rotation."""
@@ -47,7 +47,9 @@ class Format:
     """libvips sample formats, the deepest last."""
     alpha: bool
     side: int
-    """Longest side in pixels."""
+    """Longest side in pixels, of each page."""
+    pages: bool
+    """Whether one file holds several."""
     write: Callable[[pyvips.Image, str, SaveOptions, str], None]
 
 
@@ -71,29 +73,33 @@ def _write_tiff(image: pyvips.Image, path: str, options: SaveOptions, keep: str)
     image.tiffsave(path, bigtiff=raw > 3 * 2**30, keep=keep, **packing)
 
 
-_JPEG = Format(("uchar",), alpha=False, side=65535, write=_write_jpeg)
-_TIFF = Format(("uchar", "ushort", "float"), alpha=True, side=2**31 - 1, write=_write_tiff)
+_JPEG = Format(("uchar",), alpha=False, side=65535, pages=False, write=_write_jpeg)
+_TIFF = Format(("uchar", "ushort", "float"), alpha=True, side=2**31 - 1, pages=True, write=_write_tiff)
 FORMATS = {
-    ".png": Format(("uchar", "ushort"), alpha=True, side=2**31 - 1, write=_write_png),
+    ".png": Format(("uchar", "ushort"), alpha=True, side=2**31 - 1, pages=False, write=_write_png),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format(("uchar",), alpha=True, side=16383, write=_write_webp),
+    ".webp": Format(("uchar",), alpha=True, side=16383, pages=True, write=_write_webp),
     ".tif": _TIFF,
     ".tiff": _TIFF,
 }
 """The suffixes that can be written."""
 
 
-def output_depth(target: Path, picture: Picture, scale: int) -> Depth:
-    """Check that a file of this suffix can hold the restored picture, and give the dtype it will have.
+def output_depth(target: Path, pictures: Sequence[Picture], scale: int) -> Depth:
+    """Check that a file of this suffix can hold the restored pages, and give the dtype it will have.
 
     16 bits and floats stay when the format has them, and become its deepest kind otherwise.
-    Raises ImageError for a suffix that is not written and for an image too large for the format.
+    Raises ImageError for a suffix that is not written, for an image too large for the format and for several
+    pages where it holds one.
     """
+    picture = pictures[0]
     kind = FORMATS.get(target.suffix.lower())
     if kind is None:
         named = target.suffix or "a file without a suffix"
         raise ImageError(f"{target}: cannot write {named}; choose one of {' '.join(FORMATS)}")
+    if len(pictures) > 1 and not kind.pages:
+        raise several(picture.path, len(pictures), "keep all by --format tif or webp, or choose one")
     height, width = (side * scale for side in picture.size)
     if max(height, width) > kind.side:
         raise ImageError(f"{target}: {width}x{height} is too large for {target.suffix}; choose .tif or .png")
@@ -101,27 +107,31 @@ def output_depth(target: Path, picture: Picture, scale: int) -> Depth:
 
 
 def finish(
-    color: pyvips.Image, picture: Picture, scale: int, target: Path
+    color: pyvips.Image, pictures: Sequence[Picture], scale: int, target: Path
 ) -> tuple[pyvips.Image, tuple[str, ...]]:
-    """Join restored colour with the picture's alpha, resampled, and its metadata.
+    """Join restored colour with the pages' alpha, resampled, and with the metadata of the first.
 
-    color: (h·scale, w·scale), grey or RGB, of the dtype of `output_depth`. Where the format of `target` has
-    no alpha the picture is put on white. Returns the image and notes for the user on what the format could
-    not hold.
+    color: (pages·h·scale, w·scale), grey or RGB, of the dtype of `output_depth`. Where the format of
+    `target` has no alpha the picture is put on white. Returns the image and notes for the user on what the
+    format could not hold.
     """
+    picture = pictures[0]
     notes = picture.notes
     if color.format != picture.color.format:
         notes += (f"{8 * DEPTHS[color.format].itemsize} bits in {target.suffix}",)
     grey, rgb = _SPACES[color.format]
     space = grey if color.bands == 1 else rgb
     image = color.copy(interpretation=space, xres=picture.color.xres, yres=picture.color.yres)
-    if picture.alpha is not None:
-        image = image.bandjoin(_enlarge(picture.alpha, scale, color.format))
+    alphas = [_enlarge(page.alpha, scale, color.format) for page in pictures if page.alpha is not None]
+    if alphas:
+        image = image.bandjoin(pyvips.Image.arrayjoin(alphas, across=1))
         if not FORMATS[target.suffix.lower()].alpha:
             image = image.flatten(background=255)
             notes += (f"no alpha in {target.suffix}: put on white",)
     image = image.copy()  # libvips shares images: metadata is set on a copy of one's own
     _copy_metadata(picture.color, image)
+    if len(pictures) > 1:
+        image.set_type(pyvips.GValue.gint_type, "page-height", picture.size[0] * scale)
     return image, notes
 
 
@@ -153,7 +163,7 @@ def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) 
             kind = FORMATS[target.suffix.lower()]
             kind.write(image, str(temporary), options, "icc" if options.strip else "all")
     except OSError as error:
-        raise ImageError(f"{target}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise ImageError(f"{target}: cannot be written: {explain(error)}") from error
     except pyvips.Error as error:
         raise ImageError(f"{target}: cannot be written: {reason(error)}") from error
 

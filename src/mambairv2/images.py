@@ -6,6 +6,8 @@ upright. Pixels are decoded when a region is asked for. `mambairv2.encoding` is 
 
 from __future__ import annotations
 
+import errno
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,9 @@ DEPTHS: dict[str, Depth] = {
     "float": np.dtype(np.float32),
 }
 """libvips' names of the samples that are handled."""
+_PAGED = ("tiff", "webp", "gif", "heif")
+"""Formats whose files may hold several pages or frames, by the names of libvips' loaders."""
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PEAKS = {DEPTHS["uchar"]: 255, DEPTHS["ushort"]: 65535, DEPTHS["float"]: 1}
 
 
@@ -79,17 +84,23 @@ class Picture:
         """Decode a rectangle of the colour.
 
         Returns (C, h, w) float32 in [0, 1]. Raises ImageError when the file is damaged there, or holds floats
-        outside [0, 1].
+        outside [0, 1], in its alpha too.
         """
         height, width = rows.stop - rows.start, columns.stop - columns.start
         try:
             pixels = self.color.crop(columns.start, rows.start, width, height).numpy()
+            if self.alpha is not None and self.depth.kind == "f":
+                self._check(self.alpha.crop(columns.start, rows.start, width, height).numpy())
         except pyvips.Error as error:
             raise _damaged(self.path, error) from error
         values: npt.NDArray[np.float32] = (
             pixels.reshape(height, width, -1).transpose(2, 0, 1).astype(np.float32)
         )
         values /= peak(self.depth)
+        self._check(values)
+        return values
+
+    def _check(self, values: npt.NDArray[np.float32]) -> None:
         if not (values.min() >= 0 and values.max() <= 1):
             found = (
                 f"{values.min():g} to {values.max():g}" if np.isfinite(values).all() else "NaN or infinity"
@@ -97,7 +108,6 @@ class Picture:
             raise ImageError(
                 f"{self.path}: floats must lie in 0 to 1, found {found}; rescale the image first"
             )
-        return values
 
 
 def peak(depth: Depth) -> int:
@@ -123,17 +133,46 @@ def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int =
     Raises ImageError, one line naming the file, for anything that is not one whole image. Damage inside the
     compressed pixels shows when a region is decoded.
     """
+    pictures = open_pages(path, page=page, max_pixels=max_pixels)
+    if len(pictures) > 1:
+        raise several(Path(path), len(pictures))
+    return pictures[0]
+
+
+def open_pages(
+    path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Picture, ...]:
+    """Open every page of a TIFF or frame of an animation, or the one that `page` chooses, as `open_picture`.
+
+    Returns pictures of one size, kind and profile; most files hold one. max_pixels counts all of them.
+    """
     path = Path(path)
-    image = _load(path, page)
-    if image.width * image.height > max_pixels:
-        raise ImageError(
-            f"{path}: {image.width}x{image.height} is over the limit of {max_pixels / 1e6:.3g} megapixels; "
-            "if you trust the file, raise --max-pixels (in Python max_pixels=)"
-        )
     try:
-        return _split(path, image.autorot())
+        image = _load(path)
+        count = _pages(image)
+        if page is not None and page >= count:
+            raise ImageError(f"{path}: has no page {page}; choose one, --page 0 to --page {count - 1}")
+        if count > 1:
+            image = _load(path, n=-1) if page is None else _load(path, page=page)
+        count = count if page is None else 1
+        if image.width * image.height > max_pixels:
+            size = f"{count} pages of " * (count > 1) + f"{image.width}x{image.height // count}"
+            raise ImageError(
+                f"{path}: {size} is over the limit of {max_pixels / 1e6:.3g} megapixels; "
+                "if you trust the file, raise --max-pixels (in Python max_pixels=)"
+            )
+        tall = image.height // count
+        parts = [image.crop(0, k * tall, image.width, tall) for k in range(count)] if count > 1 else [image]
+        return tuple(_split(path, part.autorot()) for part in parts)
+    except OSError as error:
+        raise ImageError(f"{path}: {explain(error)}") from error
     except pyvips.Error as error:
         raise _damaged(path, error) from error
+
+
+def several(path: Path, count: int, wanted: str = "choose one") -> ImageError:
+    """The error for a file of several pages where one is wanted."""
+    return ImageError(f"{path}: holds {count} pages or frames; {wanted}, --page 0 to --page {count - 1}")
 
 
 def from_array(samples: Samples) -> Picture:
@@ -150,27 +189,33 @@ def from_array(samples: Samples) -> Picture:
     return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"))
 
 
-def _load(path: Path, page: int | None) -> pyvips.Image:
+def _load(path: Path, **options: int) -> pyvips.Image:
     """The image as libvips opens it: the header is read and checked, pixels are not."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise ImageError(f"{path}: is a folder, not an image; name the files in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError(f"{path}: is not a regular file but a pipe or a device; copy it to a file first")
+    if found.st_size == 0:
+        raise ImageError(f"{path}: is empty (0 bytes); fetch it again")
+    with open(path, "rb") as file:
+        mark = file.read(4)
     try:
-        if path.is_dir():
-            raise ImageError(f"{path}: is a folder, not an image")
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: is empty (0 bytes); fetch it again")
-        chosen = {} if page is None else {"page": page}
         # Not by name: libvips caches names though files change, and takes brackets in them for options.
         source = pyvips.Source.new_from_file(str(path))
-        image = pyvips.Image.new_from_source(source, "", fail_on="error", **chosen)
-    except OSError as error:
-        raise ImageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        image = pyvips.Image.new_from_source(source, "", fail_on="error", **options)
     except pyvips.Error as error:
-        if "not in a known format" in str(error):
+        if "not in a known format" in str(error) and mark not in _TIFF_MARKS:  # their directory may be last
             message = "is not an image, or too damaged to tell; check where it came from"
             raise ImageError(f"{path}: {message}") from error
-        raise _damaged(path, error) from error
-    pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
-    if pages > 1 and page is None:
-        raise ImageError(f"{path}: holds {pages} pages or frames; choose one, --page 0 to --page {pages - 1}")
+        if "samples out of range" in str(error):
+            raise ImageError(
+                f"{path}: has samples that are not read, such as 64 bits; convert it to 8 or 16 bits, or float"
+            ) from error
+        if "differs from page" in str(error):
+            count = _pages(_load(path))
+            raise several(path, count, "their sizes or kinds differ, so choose one") from error
+        raise
     if image.get("vips-loader").startswith("svg"):
         raise ImageError(
             f"{path}: is a vector drawing, which needs no restoring; export it at the size you want"
@@ -178,10 +223,35 @@ def _load(path: Path, page: int | None) -> pyvips.Image:
     return image
 
 
+def _pages(image: pyvips.Image) -> int:
+    """How many pages or frames there are in the file of an image."""
+    paged = image.get("vips-loader").startswith(_PAGED) and image.get_typeof("n-pages")
+    return int(image.get("n-pages")) if paged else 1
+
+
+def explain(error: OSError) -> str:
+    """What the system says of a file, and what to do."""
+    remedies = {
+        errno.ENOENT: "check the name",
+        errno.ELOOP: "check where the link leads",
+        errno.EACCES: "check its permissions",
+        errno.EPERM: "check its permissions",
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.EROFS: "choose another folder",
+        errno.ENOTDIR: "choose another folder",
+        errno.ENOSPC: "free some space or choose another folder",
+        errno.EDQUOT: "free some space or choose another folder",
+    }
+    remedy = remedies.get(error.errno or 0, "check the disk")
+    return f"{(error.strerror or str(error)).lower()}; {remedy}"
+
+
 def _split(path: Path, image: pyvips.Image) -> Picture:
     """Colour and alpha of an upright image, colour as grey or RGB."""
     alpha: pyvips.Image | None = None
     notes: tuple[str, ...] = ()
+    if image.get_typeof("gainmap-data"):
+        notes = ("HDR gain map left out",)
     if image.hasalpha():
         alpha, image = image[image.bands - 1], image.extract_band(0, n=image.bands - 1)
     if image.interpretation == "cmyk":
@@ -189,9 +259,9 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
         image = image.icc_transform(
             "srgb", embedded=True, input_profile="cmyk", intent="relative", depth=16 if deep else 8
         )
-        image, notes = image.copy(interpretation="rgb16" if deep else "srgb"), ("CMYK converted to sRGB",)
+        image, notes = image.copy(interpretation="rgb16" if deep else "srgb"), (*notes, "CMYK converted to sRGB")
     elif image.interpretation in ("lab", "labs", "labq", "xyz", "lch", "yxy", "hsv"):
-        notes = (f"{image.interpretation} converted to sRGB",)
+        notes = (*notes, f"{image.interpretation} converted to sRGB")
         image = image.colourspace("srgb" if image.format == "uchar" else "rgb16")
     if image.format == "double":
         image = image.cast("float")
@@ -218,7 +288,9 @@ def _bleed(color: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
 
 
 def _damaged(path: Path, error: pyvips.Error) -> ImageError:
-    return ImageError(f"{path}: is damaged or cut short ({reason(error)}); fetch or export it again")
+    said = reason(error)
+    said = "" if said.startswith("unable to ") else f" ({said})"
+    return ImageError(f"{path}: is damaged or cut short{said}; fetch or export it again")
 
 
 def reason(error: pyvips.Error) -> str:

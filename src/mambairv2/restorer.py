@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, overload
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mambairv2.canvas import Canvas
 from mambairv2.encoding import SaveOptions, finish, output_depth, save
-from mambairv2.images import MAX_PIXELS, Depth, Picture, from_array, open_picture, quantise
+from mambairv2.images import MAX_PIXELS, Depth, Picture, from_array, open_pages, open_picture, quantise
 from mambairv2.memory import free_memory
 from mambairv2.model import MambaIRv2
 from mambairv2.tiling import Grid, Progress, restore_rows
@@ -126,22 +126,22 @@ class Restorer:
         tile is small enough.
         """
         start, target = time.perf_counter(), Path(target)
-        picture = open_picture(source, page=page, max_pixels=max_pixels)
-        depth = output_depth(target, picture, self.scale)
+        pictures = open_pages(source, page=page, max_pixels=max_pixels)
+        depth, size = output_depth(target, pictures, self.scale), pictures[0].size
         target.parent.mkdir(parents=True, exist_ok=True)
 
         def attempt(grid: Grid) -> tuple[str, ...]:
-            with self._canvas(picture, depth, target.parent) as canvas:
-                self._fill(canvas, picture, grid, progress)
-                image, notes = finish(canvas.image(), picture, self.scale, target)
+            with self._canvas(pictures, depth, target.parent) as canvas:
+                self._fill(canvas, pictures, grid, progress)
+                image, notes = finish(canvas.image(), pictures, self.scale, target)
                 save(image, target, options)
             return notes
 
-        grid, notes = self._attempt(picture.size, attempt)
+        grid, notes = self._attempt(size, attempt)
         if self.tile == "auto" and grid.tile is not None and grid.tile < TILE:
             notes += (f"tile {grid.tile} for lack of memory",)
         seconds = time.perf_counter() - start
-        return Restored(picture.path, target, picture.size, self.scale, seconds, notes)
+        return Restored(Path(source), target, size, self.scale, seconds, notes)
 
     def _restore_tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
         if image.ndim == 4:
@@ -155,25 +155,33 @@ class Restorer:
 
     def _restore_picture(self, picture: Picture, progress: Progress | None) -> Array:
         def attempt(grid: Grid) -> Array:
-            with self._canvas(picture, picture.depth, None) as canvas:
-                self._fill(canvas, picture, grid, progress)
-                image, _ = finish(canvas.image(), picture, self.scale, Path("array.tif"))
+            with self._canvas([picture], picture.depth, None) as canvas:
+                self._fill(canvas, [picture], grid, progress)
+                image, _ = finish(canvas.image(), [picture], self.scale, Path("array.tif"))
                 return np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
 
         return self._attempt(picture.size, attempt)[1]
 
-    def _canvas(self, picture: Picture, depth: Depth, folder: Path | None) -> Canvas:
-        height, width = picture.size
-        return Canvas((height * self.scale, width * self.scale), picture.channels, depth, folder)
+    def _canvas(self, pages: Sequence[Picture], depth: Depth, folder: Path | None) -> Canvas:
+        height, width = pages[0].size
+        size = len(pages) * height * self.scale, width * self.scale
+        return Canvas(size, pages[0].channels, depth, folder)
 
-    def _fill(self, canvas: Canvas, picture: Picture, grid: Grid, progress: Progress | None) -> None:
-        """Restore the colour, row of tiles by row of tiles."""
+    def _fill(
+        self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None
+    ) -> None:
+        """Restore the colour, page by page, row of tiles by row of tiles."""
+        for number, page in enumerate(pages):
 
-        def read(rows: slice, columns: slice) -> Tensor:
-            return torch.from_numpy(picture.region(rows, columns))
+            def read(rows: slice, columns: slice, page: Picture = page) -> Tensor:
+                return torch.from_numpy(page.region(rows, columns))
 
-        for rows in restore_rows(self._run, read, grid, progress):
-            canvas.add(quantise(rows.permute(1, 2, 0).numpy(), canvas.depth))
+            def show(done: int, total: int, number: int = number) -> None:
+                if progress is not None:
+                    progress(number * total + done, len(pages) * total)
+
+            for rows in restore_rows(self._run, read, grid, show):
+                canvas.add(quantise(rows.permute(1, 2, 0).numpy(), canvas.depth))
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Tensor:
