@@ -1,0 +1,90 @@
+"""Temporary files beside outputs: made, moved over the output, and cleaned where a killed run left them.
+
+Each is locked by the run that writes it. The lock ends with the process, however that ends, so that the next
+run can tell what is left over from what is still written, on other machines and in containers too.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = ".mambairv2-"
+
+
+def create(folder: Path, suffix: str) -> tuple[int, Path]:
+    """Make an empty temporary file in a folder; returns its descriptor, open to read and write, and its path.
+
+    It counts as in use until the descriptor is closed. Raises OSError.
+    """
+    while True:
+        path = folder / f"{PREFIX}{secrets.token_hex(8)}{suffix}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            lock(descriptor, wait=True)
+        except OSError:
+            return descriptor, path  # a file system without locks: nobody takes it for a leftover
+        if path.exists():
+            return descriptor, path
+        os.close(descriptor)  # taken for a leftover before it was locked
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A file beside `target` to write to, on the disk and moved over it at the end, removed on any error."""
+    descriptor, temporary = create(target.parent, target.suffix.lower())
+    try:
+        yield temporary
+        os.fsync(descriptor)
+        if sys.platform == "win32":  # where an open file cannot be moved
+            os.close(descriptor)
+            descriptor = -1
+        os.replace(temporary, target)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+        temporary.unlink(missing_ok=True)
+
+
+def clean(folders: Iterable[Path]) -> int:
+    """Remove the temporary files of runs that are no more; returns how many.
+
+    Folders that are not there, and files that cannot be opened or locked, are passed over.
+    """
+    removed = 0
+    for folder in folders:
+        for path in folder.glob(f"{PREFIX}*"):
+            try:
+                removed += _remove(path)
+            except OSError:
+                continue
+    return removed
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file that nobody holds; raises OSError where somebody does, or where that cannot be told."""
+    if sys.platform != "win32":  # where the system itself refuses to remove an open file
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            lock(descriptor)
+            path.unlink()
+        finally:
+            os.close(descriptor)
+    else:
+        path.unlink()
+    return True
+
+
+def lock(descriptor: int, *, wait: bool = False) -> None:
+    """Lock an open file until it is closed; raises OSError where another holds it, unless wait.
+
+    On Windows it does nothing.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
