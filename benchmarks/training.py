@@ -177,7 +177,8 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         rows = {name: measure(name, arguments, Path(folder)) for name in arguments.recipes}
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     print("| recipe | patch | loader, images/s | model, images/s | times the model | step, s | loop around the model |")
     print("|---|---|---|---|---|---|---|")
     for name, row in rows.items():
