@@ -10,7 +10,7 @@ import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mambairv2 import encoding
+from mambairv2 import temporary
 from mambairv2.canvas import Canvas
 from mambairv2.encoding import SaveOptions, finish, output_depth, save
 from mambairv2.images import ImageError, from_array, open_picture, quantise
@@ -279,7 +279,7 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"a\.png: cannot be written"):
         save(pyvips.Image.black(4, 4, bands=7).copy(interpretation="multiband"), target)
     monkeypatch.setattr(
-        encoding.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        temporary.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(ImageError, match="no space left on device"):
         save(picture(4, 4, 3), target)
@@ -291,12 +291,12 @@ def test_a_killed_process_leaves_no_half_file(tmp_path):
     script = """
 import os, sys, time
 from pathlib import Path
-from mambairv2 import encoding
+from mambairv2 import encoding, temporary
 from stand_in import picture
 def stall(*_):
     print("encoded", flush=True)
     time.sleep(60)
-encoding.os.replace = stall
+temporary.os.replace = stall
 encoding.save(picture(300, 300, 3), Path(sys.argv[1]))
 """
     target = tmp_path / "a.png"
@@ -316,7 +316,7 @@ encoding.save(picture(300, 300, 3), Path(sys.argv[1]))
 def test_a_canvas_on_disk_gives_back_what_was_added(tmp_path, monkeypatch, dtype, channels):
     monkeypatch.setattr("mambairv2.canvas.IN_MEMORY", 0)
     values = pixels(301, 77, channels, dtype)
-    with Canvas((301, 77), channels, np.dtype(dtype), tmp_path) as canvas:
+    with Canvas((301, 77), channels, np.dtype(dtype), tmp_path / "a.png") as canvas:
         canvas.add(values[:100])
         canvas.add(values[100:])
         assert len(os.listdir(tmp_path)) == 1

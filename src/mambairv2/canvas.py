@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -13,6 +13,8 @@ from typing import IO
 import numpy as np
 import pyvips
 
+from mambairv2 import temporary
+from mambairv2.encoding import writing
 from mambairv2.images import Depth, Samples
 
 _HEADER = 16
@@ -28,21 +30,31 @@ class Canvas:
     """
 
     def __init__(
-        self, size: tuple[int, int], channels: int, depth: Depth, folder: Path | None = None
+        self, size: tuple[int, int], channels: int, depth: Depth, target: Path | None = None
     ) -> None:
-        """size: height, width. folder: where a temporary file may be made; None keeps all in memory."""
+        """size: height, width. target: beside which a temporary file may be made; None keeps all in memory.
+
+        Raises ImageError, naming `target`, when there is no room on the disk: at once, not after the work.
+        """
         self.shape = (*size, channels)
         self.depth = depth
         self._filled = 0
         self._memory: Samples | None = None
         self._file: IO[bytes] | None = None
         self._row_bytes = size[1] * channels * depth.itemsize
-        if folder is None or self._row_bytes * size[0] <= IN_MEMORY:
+        if target is None or self._row_bytes * size[0] <= IN_MEMORY:
             self._memory = np.empty(self.shape, depth)
-        else:
-            handle, self._name = tempfile.mkstemp(dir=folder, prefix=".mambairv2-", suffix=".tif")
-            self._file = os.fdopen(handle, "w+b")
-            self._file.write(bytes(_HEADER))
+            return
+        self._target = target
+        with writing(target):
+            descriptor, self._path = temporary.create(target.parent, ".tif")
+            self._file = os.fdopen(descriptor, "w+b")
+            try:
+                _reserve(self._file, _HEADER + self._row_bytes * size[0])
+                self._file.write(bytes(_HEADER))
+            except OSError:
+                self.__exit__(None, None, None)
+                raise
 
     def __enter__(self) -> Canvas:
         """Return itself."""
@@ -54,7 +66,7 @@ class Canvas:
         """Remove the temporary file."""
         if self._file is not None:
             self._file.close()
-            Path(self._name).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def add(self, rows: Samples) -> None:
         """Add the next rows, (n, W, C) of the canvas' dtype."""
@@ -62,7 +74,8 @@ class Canvas:
         if self._memory is not None:
             self._memory[self._filled : self._filled + len(rows)] = rows
         elif self._file is not None:
-            self._file.write(np.ascontiguousarray(rows).data)
+            with writing(self._target):
+                self._file.write(np.ascontiguousarray(rows).data)
         self._filled += len(rows)
 
     def image(self) -> pyvips.Image:
@@ -71,8 +84,9 @@ class Canvas:
         if self._memory is not None:
             return pyvips.Image.new_from_array(self._memory)
         assert self._file is not None
-        self._write_directory(self._file)
-        return pyvips.Image.new_from_file(self._name, access="sequential")
+        with writing(self._target):
+            self._write_directory(self._file)
+        return pyvips.Image.new_from_file(str(self._path), access="sequential")
 
     def _write_directory(self, file: IO[bytes]) -> None:
         """Make a TIFF of what is header space and pixels so far: strips of whole rows, one after another."""
@@ -112,3 +126,13 @@ class Canvas:
         mark = b"II" if sys.byteorder == "little" else b"MM"
         file.write(mark + struct.pack("=HHHQ", 43, 8, 0, place))
         file.flush()
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Take the room on the disk that a file will need, where the system can."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise

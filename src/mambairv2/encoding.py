@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import pyvips
 
 from mambairv2.images import DEPTHS, Depth, ImageError, Picture, explain, peak, reason, several
+from mambairv2.temporary import replacing
 
 _SPACES = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16"), "float": ("b-w", "scrgb")}
 _KEPT = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data", "resolution-unit", "delay", "loop")
@@ -151,6 +151,16 @@ def _copy_metadata(origin: pyvips.Image, target: pyvips.Image) -> None:
     target.set_type(pyvips.GValue.gint_type, "orientation", 1)  # or the one in exif-data comes back
 
 
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Say which output the system's errors are about, and what to do: they become an ImageError."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{target}: cannot be written: {explain(error)}"
+        raise ImageError(f"{message}, or choose another folder with -o") from error
+
+
 def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) -> None:
     """Write an image in the format of the suffix, whole or not at all.
 
@@ -159,23 +169,17 @@ def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) 
     """
     options = options or SaveOptions()
     try:
-        with _replacing(target) as temporary:
+        with writing(target), replacing(target) as temporary:
             kind = FORMATS[target.suffix.lower()]
             kind.write(image, str(temporary), options, "icc" if options.strip else "all")
-    except OSError as error:
-        raise ImageError(f"{target}: cannot be written: {explain(error)}") from error
     except pyvips.Error as error:
-        raise ImageError(f"{target}: cannot be written: {reason(error)}") from error
+        with writing(target):
+            _probe(target.parent)
+        message = f"{target}: cannot be written: {reason(error)}"
+        raise ImageError(f"{message}; choose another format or folder with -o") from error
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A name beside `target` to write to, moved over it at the end, removed on any error."""
-    temporary = target.with_name(f".mambairv2-{os.getpid()}-{secrets.token_hex(4)}{target.suffix.lower()}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _probe(folder: Path) -> None:
+    """Raise what the system says of a new file in a folder, which libvips does not tell."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(2**20))

@@ -237,10 +237,11 @@ def explain(error: OSError) -> str:
         errno.EACCES: "check its permissions",
         errno.EPERM: "check its permissions",
         errno.ENAMETOOLONG: "choose a shorter name",
-        errno.EROFS: "choose another folder",
-        errno.ENOTDIR: "choose another folder",
-        errno.ENOSPC: "free some space or choose another folder",
-        errno.EDQUOT: "free some space or choose another folder",
+        errno.EROFS: "it cannot be changed there",
+        errno.ENOTDIR: "check the name",
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EFBIG: "raise the limit on the size of files",
     }
     remedy = remedies.get(error.errno or 0, "check the disk")
     return f"{(error.strerror or str(error)).lower()}; {remedy}"

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mambairv2.canvas import Canvas
-from mambairv2.encoding import SaveOptions, finish, output_depth, save
+from mambairv2.encoding import SaveOptions, finish, output_depth, save, writing
 from mambairv2.images import MAX_PIXELS, Depth, Picture, from_array, open_pages, open_picture, quantise
 from mambairv2.memory import free_memory
 from mambairv2.model import MambaIRv2
@@ -128,10 +128,11 @@ class Restorer:
         start, target = time.perf_counter(), Path(target)
         pictures = open_pages(source, page=page, max_pixels=max_pixels)
         depth, size = output_depth(target, pictures, self.scale), pictures[0].size
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
 
         def attempt(grid: Grid) -> tuple[str, ...]:
-            with self._canvas(pictures, depth, target.parent) as canvas:
+            with self._canvas(pictures, depth, target) as canvas:
                 self._fill(canvas, pictures, grid, progress)
                 image, notes = finish(canvas.image(), pictures, self.scale, target)
                 save(image, target, options)
@@ -162,10 +163,10 @@ class Restorer:
 
         return self._attempt(picture.size, attempt)[1]
 
-    def _canvas(self, pages: Sequence[Picture], depth: Depth, folder: Path | None) -> Canvas:
+    def _canvas(self, pages: Sequence[Picture], depth: Depth, target: Path | None) -> Canvas:
         height, width = pages[0].size
         size = len(pages) * height * self.scale, width * self.scale
-        return Canvas(size, pages[0].channels, depth, folder)
+        return Canvas(size, pages[0].channels, depth, target)
 
     def _fill(
         self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None
