@@ -184,8 +184,7 @@ def _unchanged(path, target, scale=1, **options):
     with Canvas((height * scale, width * scale), opened.channels, depth) as canvas:
         canvas.add(samples)
         image, notes = finish(canvas.image(), [opened], scale, target)
-        save(image, target, SaveOptions(**options))
-    return notes
+        return notes + save(image, target, SaveOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -239,6 +238,19 @@ def test_profile_and_metadata_are_kept(tmp_path, suffix):
     bare = load(tmp_path / f"bare{suffix}")
     assert bare.get("icc-profile-data") == profile
     assert not bare.get_typeof("xmp-data")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_a_damaged_profile_stops_nothing(tmp_path, suffix):
+    for space in ("p3", "cmyk"):
+        image = picture(12, 20, 3).icc_export(output_profile=space).copy()
+        profile = bytearray(image.get("icc-profile-data"))
+        profile[:4] = bytes(4)  # its length
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", bytes(profile))
+        image.tiffsave(str(tmp_path / "in.tif"))
+        notes = _unchanged(tmp_path / "in.tif", tmp_path / f"out{suffix}", scale=2)
+        assert load(tmp_path / f"out{suffix}").width == 40
+        assert ("colour profile damaged: left out" in notes) == (suffix == ".png" and space == "p3")
 
 
 def test_alpha_is_enlarged_within_its_range_and_edges_get_no_dark_fringe(tmp_path):

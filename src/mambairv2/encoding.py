@@ -161,22 +161,43 @@ def writing(target: Path) -> Iterator[None]:
         raise ImageError(f"{message}, or choose another folder with -o") from error
 
 
-def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) -> None:
+def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) -> tuple[str, ...]:
     """Write an image in the format of the suffix, whole or not at all.
 
     The file appears under its name once it is complete and on the disk; what was there before is replaced.
-    Raises ImageError naming the file when it cannot be written.
+    Returns notes for the user. Raises ImageError naming the file when it cannot be written.
     """
     options = options or SaveOptions()
+    kind, keep = FORMATS[target.suffix.lower()], "icc" if options.strip else "all"
     try:
+        image, notes = _without_bad_profile(image, target, keep)
         with writing(target), replacing(target) as temporary:
-            kind = FORMATS[target.suffix.lower()]
-            kind.write(image, str(temporary), options, "icc" if options.strip else "all")
+            kind.write(image, str(temporary), options, keep)
     except pyvips.Error as error:
         with writing(target):
             _probe(target.parent)
         message = f"{target}: cannot be written: {reason(error)}"
         raise ImageError(f"{message}; choose another format or folder with -o") from error
+    return notes
+
+
+def _without_bad_profile(
+    image: pyvips.Image, target: Path, keep: str
+) -> tuple[pyvips.Image, tuple[str, ...]]:
+    """The image without its colour profile where the format does not take it, as PNG a damaged one."""
+    if not image.get_typeof("icc-profile-data"):
+        return image, ()
+    dot = pyvips.Image.black(1, 1, bands=image.bands).cast(image.format).copy(interpretation=image.interpretation)
+    dot.set_type(pyvips.GValue.blob_type, "icc-profile-data", image.get("icc-profile-data"))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            name = str(Path(folder, f"dot{target.suffix.lower()}"))
+            FORMATS[target.suffix.lower()].write(dot, name, SaveOptions(), keep)
+    except pyvips.Error:
+        image = image.copy()
+        image.remove("icc-profile-data")
+        return image, ("colour profile damaged: left out",)
+    return image, ()
 
 
 def _probe(folder: Path) -> None:

@@ -256,11 +256,7 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
     if image.hasalpha():
         alpha, image = image[image.bands - 1], image.extract_band(0, n=image.bands - 1)
     if image.interpretation == "cmyk":
-        deep = image.format == "ushort"
-        image = image.icc_transform(
-            "srgb", embedded=True, input_profile="cmyk", intent="relative", depth=16 if deep else 8
-        )
-        image, notes = image.copy(interpretation="rgb16" if deep else "srgb"), (*notes, "CMYK converted to sRGB")
+        image, notes = _from_cmyk(image), (*notes, "CMYK converted to sRGB")
     elif image.interpretation in ("lab", "labs", "labq", "xyz", "lch", "yxy", "hsv"):
         notes = (*notes, f"{image.interpretation} converted to sRGB")
         image = image.colourspace("srgb" if image.format == "uchar" else "rgb16")
@@ -276,6 +272,17 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
         alpha = alpha.cast(image.format)
         image = _bleed(image, alpha)
     return Picture(path, image, alpha, notes)
+
+
+def _from_cmyk(image: pyvips.Image) -> pyvips.Image:
+    """CMYK as sRGB, by its own profile, or by a common one where it has none or a damaged one."""
+    deep = image.format == "ushort"
+    options = {"intent": "relative", "depth": 16 if deep else 8, "input_profile": "cmyk"}
+    try:
+        image = image.icc_transform("srgb", embedded=True, **options)
+    except pyvips.Error:
+        image = image.icc_transform("srgb", embedded=False, **options)
+    return image.copy(interpretation="rgb16" if deep else "srgb")
 
 
 def _bleed(color: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:

@@ -135,8 +135,7 @@ class Restorer:
             with self._canvas(pictures, depth, target) as canvas:
                 self._fill(canvas, pictures, grid, progress)
                 image, notes = finish(canvas.image(), pictures, self.scale, target)
-                save(image, target, options)
-            return notes
+                return notes + save(image, target, options)
 
         grid, notes = self._attempt(size, attempt)
         if self.tile == "auto" and grid.tile is not None and grid.tile < TILE:

@@ -108,8 +108,8 @@ def _profile_files() -> Iterator[tuple[Good, bytes]]:
         yield Good(f"icc_wrong_{label}.png", scene()), pillow(rgb, "PNG", icc_profile=profile)
         yield Good(f"icc_wrong_{label}.tif", scene()), pillow(rgb, "TIFF", icc_profile=profile)
     yield Good("icc_wrong_rgb.png", scene(1)), pillow(grey, "PNG", icc_profile=icc["srgb"])
-    long = icc["srgb"] + bytes(150_000)  # over several segments
-    yield Good("icc_long.jpg", scene(), off=0.02), jpeg(rgb, icc_profile=long)
+    long = struct.pack(">I", len(icc["srgb"]) + 150_000) + icc["srgb"][4:] + bytes(150_000)  # over several segments
+    yield Good("icc_long.jpg", scene(), off=0.02, profile=long), jpeg(rgb, icc_profile=long)
 
 
 def _jpeg_files() -> Iterator[tuple[Good, bytes]]:
