@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from mambairv2 import cli_train
 from mambairv2.config import MambaIRv2Config
-from mambairv2.evaluate import Protocol, cases, evaluate_set, mean, self_ensemble, tiled
+from mambairv2.ensemble import self_ensemble
+from mambairv2.evaluate import Protocol, cases, evaluate_set, mean, tiled
 from mambairv2.imresize import imresize
 from mambairv2.measure import Plan, measure
 from mambairv2.metrics import psnr

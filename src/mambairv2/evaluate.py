@@ -184,19 +184,3 @@ def tiled(restore: Restore, scale: int, tile: int, overlap: int = 32) -> Restore
         return torch.cat(list(rows), dim=1)[None]
 
     return run
-
-
-def self_ensemble(restore: Restore) -> Restore:
-    """Average a network over the eight turns and mirrorings of its input."""
-
-    def run(image: Tensor) -> Tensor:
-        total: Tensor | None = None
-        for turn in range(8):
-            turned = torch.rot90(image if turn < 4 else image.flip(-1), turn % 4, (-2, -1))
-            back = torch.rot90(restore(turned), -(turn % 4), (-2, -1))
-            back = back if turn < 4 else back.flip(-1)
-            total = back if total is None else total + back
-        assert total is not None
-        return total / 8
-
-    return run

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from mambairv2.evaluate import Protocol, Restore, Score, evaluate_set, self_ensemble, tiled
+from mambairv2.ensemble import self_ensemble
+from mambairv2.evaluate import Protocol, Restore, Score, evaluate_set, tiled
 from mambairv2.model import MambaIRv2
 from mambairv2.published import SETS, published
 from mambairv2.recipe import Task
