@@ -160,12 +160,12 @@ def test_stopped_midway_leaves_no_output(photos, weights, tmp_path, number, code
     """Stopped while the encoder has a temporary file open."""
     script = """
 import sys, time
-from mambairv2 import encoding
+from mambairv2 import temporary
 from mambairv2.cli import app
 def stall(*_):
     print("writing", flush=True)
     time.sleep(60)
-encoding.os.fsync = stall
+temporary.os.fsync = stall
 app(sys.argv[1:])
 """
     out = tmp_path / "out"
