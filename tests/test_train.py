@@ -301,6 +301,17 @@ def test_validation_is_logged(images, options, tmp_path):
     assert len(figures) == 2
 
 
+def test_a_validation_that_a_stop_prevented_is_made_when_the_run_goes_on(images, options, tmp_path):
+    recipe = tiny(3, keep={"validate_every": 1, "validation_sets": [images.name]})
+    while not train(recipe, options(validation=images.parent, max_minutes=0)):
+        pass
+    key = f"{images.name}/psnr"
+    assert [line["iteration"] for line in log(options().run) if key in line] == [0, 1, 2, 3]
+    train(recipe, options("whole", validation=images.parent))
+    figures = [[line[key] for line in log(options(run).run) if key in line] for run in ("run", "whole")]
+    assert figures[0] == figures[1]
+
+
 def test_warm_start_begins_above_bicubic_and_a_new_head_is_solved_for(images, options, tmp_path):
     from mambairv2.data import open_cache
     from mambairv2.evaluate import Protocol, evaluate_set, mean

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import tempfile
 from pathlib import Path
 
 import torch
 
+from mambairv2.files import write_whole
+
 Content = dict[str, object]
 _PREFIX = "checkpoint-"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, then rename: a reader sees the old file or the new one.
-
-    Raises OSError, such as for a full disk, and leaves the old file as it was.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -59,7 +42,7 @@ def load_checkpoint(run: Path) -> Content | None:
 
     Raises ValueError if there are checkpoints and none can be read.
     """
-    _remove(list(run.glob(f".{_PREFIX}*.tmp")))  # left by a killed process
+    _remove(list(run.glob(".*.tmp")))  # left by a killed process
     faults = []
     for path in checkpoints(run):
         try:

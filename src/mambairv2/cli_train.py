@@ -148,6 +148,7 @@ def reproduce(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Fill the paper's tables with our figures and the differences, for the weights and test sets at hand."""
+    from mambairv2.files import write_whole
     from mambairv2.memory import keep_freed_memory
     from mambairv2.reproduce import Network, document, measure_all
     from mambairv2.weights import pretrained
@@ -169,10 +170,7 @@ def reproduce(
         )
         notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
         notes += [f"In tiles of {tile} pixels."] if tile else []
-        output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = output.with_name(f".{output.name}.tmp")
-        unfinished.write_text(document(networks, means, data, notes))
-        unfinished.replace(output)
+        write_whole(output, document(networks, means, data, notes))
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

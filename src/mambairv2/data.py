@@ -226,9 +226,10 @@ def open_cache(
         try:
             _build(unfinished, pairs, scale, channels, tick)
             unfinished.rename(place)
-        except OSError:
+        except OSError as error:
             if not place.is_dir():  # another process was not faster: a real failure, such as a full disk
-                raise
+                reason = f"the decoded images could not be written into {cache_dir}: {error.strerror}"
+                raise OSError(f"{reason}; free some space, or keep them on another disk") from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     index = json.loads((place / "index.json").read_text())

@@ -62,8 +62,8 @@ def fit(
     limit = time.monotonic() + options.max_minutes * 60
     saved = time.monotonic()
     if state.iteration == 0:
-        save(state, reporter)
-        report_validation(state, validation, reporter)
+        save(state, reporter, must=True)
+    validate_if_due(state, validation, reporter)
     batches = _batches(state)
     while state.iteration < train.iterations:
         stop = logged_step(state, batches, bool(asked) or time.monotonic() > limit, reporter)
@@ -75,13 +75,12 @@ def fit(
         due = keep.checkpoint_every and state.iteration % keep.checkpoint_every == 0
         old = time.monotonic() - saved > keep.checkpoint_minutes * 60
         if last or stop or ((due or old) and not state.streak):
-            save(state, reporter)
+            save(state, reporter, must=last or stop)
             saved = time.monotonic()
         if stop and not last:
             reporter.say(f"stopped at iteration {state.iteration}; the same command goes on from there")
             return False
-        if keep.validate_every and (last or state.iteration % keep.validate_every == 0):
-            report_validation(state, validation, reporter)
+        validate_if_due(state, validation, reporter)
     fabric.barrier()
     return True
 
@@ -132,34 +131,43 @@ def validate(state: State, folder: Path) -> dict[str, Score]:
         }
 
 
-def report_validation(state: State, folder: Path | None, reporter: Reporter) -> None:
-    """Validate in the first process and write the figures; nothing without a folder of test sets."""
-    if folder is not None and state.fabric.is_global_zero:
-        line: dict[str, object] = {"iteration": state.iteration}
+def validate_if_due(state: State, folder: Path | None, reporter: Reporter) -> None:
+    """Validate in the first process and write the figures, where they are due and not in the log yet.
+
+    Nothing without a folder of test sets.
+    """
+    every, at = state.recipe.keep.validate_every, state.iteration
+    due = every and (at % every == 0 or at == state.recipe.train.iterations)
+    if folder is None or not due:
+        return
+    if state.fabric.is_global_zero and at not in reporter.validated:
+        line: dict[str, object] = {"iteration": at}
         for name, score in validate(state, folder).items():
             line |= {f"{name}/psnr": round(score.psnr, 4), f"{name}/ssim": round(score.ssim, 5)}
             figures = f"{score.psnr:.3f} dB, {score.ssim:.4f}; input {score.base_psnr:.3f} dB"
-            reporter.say(f"iteration {state.iteration}: {name} {figures} ({score.seconds:.0f} s)")
+            reporter.say(f"iteration {at}: {name} {figures} ({score.seconds:.0f} s)")
         reporter.write(line)
     state.fabric.barrier()
 
 
-def save(state: State, reporter: Reporter) -> None:
-    """Write a checkpoint and the averaged weights, in the first process.
+def save(state: State, reporter: Reporter, must: bool = False) -> None:
+    """Write the averaged weights and a checkpoint, in the first process.
 
-    On a full disk it says so and training goes on, with the older checkpoint in place; at the last iteration
-    OSError is raised.
+    On a full disk it says so and training goes on, with the older checkpoint in place; OSError where one `must` be
+    written since the run ends here.
     """
     if not state.fabric.is_global_zero:
         return
+    reporter.flush()
     try:
-        save_checkpoint(state.run, state.iteration, state.content(), state.recipe.keep.keep)
-        with averaged(state) as network:
+        with averaged(state) as network:  # before the checkpoint, which tells that all before it is done
             save_model(network, state.run / "ema.safetensors", _metadata(state))
+        save_checkpoint(state.run, state.iteration, state.content(), state.recipe.keep.keep)
     except OSError as error:
-        reporter.say(f"iteration {state.iteration}: no checkpoint written, the earlier one stays: {error}")
-        if state.iteration == state.recipe.train.iterations:
-            raise
+        text = f"iteration {state.iteration}: no checkpoint written, the earlier one stays: {error}"
+        if must:
+            raise OSError(f"{text}; free some space, and the same command goes on from there") from None
+        reporter.say(text)
 
 
 def _metadata(state: State) -> dict[str, str]:

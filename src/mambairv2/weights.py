@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from mambairv2.config import MambaIRv2Config, Upsampler
+from mambairv2.files import write_whole
 from mambairv2.model import MambaIRv2
 from mambairv2.names import BUFFERS, to_ours, to_published
 from mambairv2.ops.window_attention import relative_position_index
@@ -79,14 +78,14 @@ def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] |
     state = published_state(model)
     if path.suffix == ".safetensors":
         notes = {**(metadata or {}), "format": "pt", "config": json.dumps(config.to_dict())}
-        _write(path, serialize(state, notes))
+        write_whole(path, serialize(state, notes))
     elif path.suffix in (".pth", ".pt"):
         for name in NOT_IN_TENSORS:
             value = getattr(config, name)
             if value != getattr(MambaIRv2Config(), name):
                 raise ValueError(f"{path}: a .pth cannot say {name}={value!r}; use .safetensors")
         index = relative_position_index(config.window_size)
-        _write(path, _torch_bytes({"params": {**state, "relative_position_index_SA": index}}))
+        write_whole(path, _torch_bytes({"params": {**state, "relative_position_index_SA": index}}))
     else:
         raise ValueError(f"{path}: weights are written as .safetensors or .pth")
 
@@ -309,19 +308,3 @@ def _torch_bytes(content: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside, then rename: the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
