@@ -31,9 +31,19 @@ def test_weights_add_up_to_one_everywhere(size, tile, overlap, scale):
     found = spans(size, 16 * (overlap + tile), 16 * overlap, 16)
     total = torch.zeros(size * scale, dtype=torch.float64)
     for span, weight in zip(found, ramps(found, scale), strict=True):
-        assert (weight > 0).all()
+        assert ((weight >= 0) & (weight <= 1)).all()
         total[span.start * scale : span.stop * scale] += weight
     assert (total - 1).abs().max() < 1e-6
+
+
+def test_pixels_beside_a_cut_are_left_to_the_neighbour():
+    found = spans(400, 256, 16, 16)
+    left, right = ramps(found, 2)
+    margin = 2 * 4
+    assert (left[-margin:] == 0).all()
+    assert (right[:margin] == 0).all()
+    assert (left[: found[1].start * 2] == 1).all()
+    assert ramps(spans(512, 256, 0, 16), 2)[0].min() == 1  # without an overlap there is nothing to leave
 
 
 def test_no_more_tiles_than_needed():

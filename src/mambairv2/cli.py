@@ -88,7 +88,7 @@ def restore(
     weights: Annotated[str | None, Weights] = None,
     device: Annotated[str, Device] = "auto",
     tile: Annotated[int | None, TileSide] = None,
-    overlap: Annotated[int, Overlap] = 32,
+    overlap: Annotated[int, Overlap] = 16,
     whole: Annotated[bool, Whole] = False,
     extension: Annotated[str | None, Extension] = None,
     quality: Annotated[int, Quality] = 95,

@@ -31,7 +31,8 @@ Result = TypeVar("Result")
 TILE = 256
 """Largest side of a tile unless memory is short. It is fixed, so that every machine gives the same image."""
 SMALLEST_TILE = 64
-OVERLAP = 32
+OVERLAP = 16
+"""Chosen by `benchmarks/seams.py`, see docs/tiling.md."""
 BYTES_PER_CHANNEL = 400
 """Peak memory of a network for each input pixel and channel of `embed_dim`, float32: 344 to 390 bytes
 measured (light ×2, 128×128 and 256×256, the torch backend on a CPU)."""

@@ -1,7 +1,8 @@
 """Restore a large image tile by tile: overlap and blend, as a pure function over a callable.
 
 Tiles start at multiples of the attention window, so that windows lie as they do in the whole image.
-Neighbours overlap, and across the overlap their weights are ramps that add up to one. Finished rows are given
+Neighbours overlap, and across the overlap their weights are ramps that add up to one; the pixels next to a cut,
+where a network knows only one side, do not count. Finished rows are given
 out from top to bottom, so that memory holds one row of tiles however tall the image is.
 """
 
@@ -20,6 +21,9 @@ Run = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all."""
 
+MARGIN = 4
+"""Input pixels beside a cut that are left to the neighbour, where the overlap allows it."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -30,7 +34,7 @@ class Grid:
     scale: int
     tile: int | None
     """Largest side of a tile in input pixels, a multiple of `window`; None takes the image whole."""
-    overlap: int = 32
+    overlap: int = 16
     """Input pixels that neighbours share at least, a multiple of `window`."""
     window: int = 16
 
@@ -78,14 +82,21 @@ def ramps(ranges: list[slice], scale: int) -> list[Tensor]:
         weight = torch.ones(stop - start, dtype=torch.float64)
         if k > 0:
             shared = ranges[k - 1].stop * scale - start
-            weight[:shared] *= (torch.arange(shared) + 0.5) / max(shared, 1)
+            weight[:shared] *= _rise(shared, MARGIN * scale)
         if k + 1 < len(ranges):
             shared = stop - ranges[k + 1].start * scale
-            weight[len(weight) - shared :] *= (torch.arange(shared).flip(0) + 0.5) / max(shared, 1)
+            weight[len(weight) - shared :] *= _rise(shared, MARGIN * scale).flip(0)
         total[start:stop] += weight
         raw.append(weight)
     shares = [weight / total[s.start * scale : s.stop * scale] for s, weight in zip(ranges, raw, strict=True)]
     return [share.float() for share in shares]
+
+
+def _rise(length: int, margin: int) -> Tensor:
+    """A ramp from 0 to 1, (length,) float64, flat within the margin at both ends; with its mirror image it makes 1."""
+    margin = min(margin, max(length - 1, 0) // 2)
+    steps = torch.arange(length, dtype=torch.float64) + 0.5 - margin
+    return (steps / max(length - 2 * margin, 1)).clamp(0, 1)
 
 
 def restore_rows(run: Run, read: Read, grid: Grid, progress: Progress | None = None) -> Iterator[Tensor]:

@@ -1,0 +1,138 @@
+"""Seams: an image restored in tiles beside the same image restored whole, by overlap; a table, and JSON with --json.
+
+    python benchmarks/seams.py [--weights sr-x2] [--overlaps 16 32 48 64] [--tile 256] [--json FILE] [IMAGE …]
+
+Without images three photographs of $MAMBAIRV2_SHARED/data are taken. Of each the middle 600×520 pixels are
+restored. Exit code: 1 if the default overlap does not reach the bar that docs/tiling.md sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mambairv2.images import open_picture
+from mambairv2.restorer import OVERLAP, TILE, Restorer
+from mambairv2.tiling import Grid, restore_rows
+
+SIZE = 520, 600
+LEAST_PSNR, LARGEST_RATIO = 45.0, 1.02
+SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+PHOTOS = tuple(
+    SHARED / "data" / "train" / "photos" / f"{name}.jpg"
+    for name in ("mate_elephants", "plasma_path", "budgie_canyon_wren")
+)
+
+
+def crop(path: Path, size: tuple[int, int] = SIZE) -> torch.Tensor:
+    """The middle of a photograph, (C, h, w) float32 in [0, 1]."""
+    picture = open_picture(path)
+    sides = [min(side, whole) for side, whole in zip(size, picture.size, strict=True)]
+    rows, columns = [slice((w - s) // 2, (w + s) // 2) for s, w in zip(sides, picture.size, strict=True)]
+    return torch.from_numpy(picture.region(rows, columns))
+
+
+def tiled(restorer: Restorer, image: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The image restored by a grid, (C', h·s, w·s) float32 in [0, 1], not rounded."""
+    rows = restore_rows(restorer._run, lambda r, c: image[:, r, c], grid)
+    return torch.cat(list(rows), 1).clamp(0, 1)
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Of values in [0, 1], all pixels and channels, in dB."""
+    return float(-10 * (a - b).double().square().mean().log10())
+
+
+def seam_ratio(image: torch.Tensor, whole: torch.Tensor, grid: Grid) -> float:
+    """Energy of the gradient across the lines where tiles begin, end or meet, against the energy elsewhere.
+
+    Relative to the same quotient of the image restored whole, since edges of the scene lie on such lines too:
+    1 is no seam, above 1 is a visible step, below 1 a softened band.
+    """
+    return _quotient(image, grid) / _quotient(whole, grid)
+
+
+def _quotient(image: torch.Tensor, grid: Grid) -> float:
+    on, off = [], []
+    for axis, ranges in ((1, grid.rows), (2, grid.columns)):
+        other = {1: 2, 2: 1}[axis]
+        energy = image.double().diff(dim=axis).square().mean((0, other))
+        lines = set()
+        for left, right in pairwise(ranges):
+            first, last = right.start * grid.scale, left.stop * grid.scale
+            lines |= {first - 1, (first + last) // 2 - 1, last - 1}
+        chosen = torch.zeros(len(energy), dtype=torch.bool)
+        chosen[sorted(lines)] = True
+        on.append(energy[chosen])
+        off.append(energy[~chosen])
+    return float(torch.cat(on).mean() / torch.cat(off).mean())
+
+
+def cost(grid: Grid) -> float:
+    """Pixels restored more than once, over those of the image."""
+    height, width = grid.size
+    return sum(r.stop - r.start for r in grid.rows) * sum(c.stop - c.start for c in grid.columns) / (height * width) - 1
+
+
+def compare(restorer: Restorer, path: Path, overlaps: list[int], tile: int) -> list[dict[str, object]]:
+    """One line a overlap for one photograph."""
+    image = crop(path)
+    size, window = (image.shape[1], image.shape[2]), restorer.model.config.window_size
+    start = time.perf_counter()
+    whole = tiled(restorer, image, Grid(size, restorer.scale, None, overlaps[0], window))
+    print(f"{path.stem}: {size[1]}x{size[0]}, whole in {time.perf_counter() - start:.0f} s", flush=True)
+    lines = []
+    for overlap in overlaps:
+        grid = Grid(size, restorer.scale, tile, overlap, window)
+        parts = tiled(restorer, image, grid)
+        line: dict[str, object] = {
+            "image": path.stem,
+            "overlap": overlap,
+            "tiles": len(grid.rows) * len(grid.columns),
+            "cost": cost(grid),
+            "psnr": psnr(parts, whole),
+            "largest difference": float((parts - whole).abs().max()),
+            "seam ratio": seam_ratio(parts, whole, grid),
+        }
+        lines.append(line)
+        print(
+            f"  overlap {overlap:3}  {line['tiles']:3} tiles  +{line['cost']:4.0%}  {line['psnr']:6.2f} dB  "
+            f"largest {255 * line['largest difference']:5.2f}/255  seam ratio {line['seam ratio']:.4f}",  # type: ignore[operator]
+            flush=True,
+        )
+    return lines
+
+
+def main() -> None:
+    """Compare, print, write the JSON, hold against the bar."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", nargs="*", type=Path, default=PHOTOS)
+    parser.add_argument("--weights", default="sr-x2")
+    parser.add_argument("--overlaps", nargs="+", type=int, default=[16, 32, 48, 64])
+    parser.add_argument("--tile", type=int, default=TILE)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    restorer = Restorer(options.weights, "cpu")
+    lines = [line for path in options.images for line in compare(restorer, path, options.overlaps, options.tile)]
+    for overlap in options.overlaps:
+        of_it = [line for line in lines if line["overlap"] == overlap]
+        least, most = min(x["psnr"] for x in of_it), max(x["seam ratio"] for x in of_it)
+        mean = float(np.mean([x["cost"] for x in of_it]))
+        print(f"overlap {overlap:3}: +{mean:.0%}, at least {least:.2f} dB, seam ratio at most {most:.4f}")
+        if overlap == OVERLAP and (least < LEAST_PSNR or most > LARGEST_RATIO):
+            print(f"the default overlap misses the bar of {LEAST_PSNR} dB and {LARGEST_RATIO}: choose another")
+            sys.exit(1)
+    if options.json:
+        options.json.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
