@@ -145,7 +145,11 @@ def _enlarge(alpha: pyvips.Image, scale: int, samples: str) -> pyvips.Image:
 
 
 def _copy_metadata(origin: pyvips.Image, target: pyvips.Image) -> None:
-    for name in origin.get_fields():
+    try:
+        names = origin.get_fields()
+    except UnicodeDecodeError:  # a comment's name in Latin-1: comments are left out
+        names = [name for name in _KEPT if origin.get_typeof(name)]
+    for name in names:
         if (name in _KEPT or name.startswith(_KEPT_PREFIXES)) and not name.endswith(_CHANGED):
             target.set_type(origin.get_typeof(name), name, origin.get(name))
     target.set_type(pyvips.GValue.gint_type, "orientation", 1)  # or the one in exif-data comes back

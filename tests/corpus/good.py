@@ -66,10 +66,10 @@ def _png_files() -> Iterator[tuple[Good, bytes]]:
     plain = png(WIDTH, HEIGHT, 8, 2, rgb.reshape(HEIGHT, -1))
     yield Good("gamma.png", scene()), with_chunk(plain, chunk(b"gAMA", struct.pack(">I", 45455)))
     yield Good("notes.png", scene()), with_chunk(plain, chunk(b"tEXt", b"Title\0A \xe9t\xe9"), chunk(b"tIME", bytes(7)))
-    yield (
-        Good("density.png", scene(), resolution=4.0),
-        with_chunk(plain, chunk(b"pHYs", struct.pack(">IIB", 4000, 4000, 1))),
-    )
+    density = chunk(b"pHYs", struct.pack(">IIB", 4000, 4000, 1))
+    yield Good("density.png", scene(), resolution=4.0), with_chunk(plain, density)
+    named = chunk(b"tEXt", b"\xc9t\xe9\0in Latin-1, as the standard has it")
+    yield Good("latin_note.png", scene(), resolution=4.0), with_chunk(plain, named, density)
     xmp = b"XML:com.adobe.xmp" + bytes(5) + b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
     yield Good("xmp.png", scene()), with_chunk(plain, chunk(b"iTXt", xmp))
     stored = eight(turned(scene(), 6))
