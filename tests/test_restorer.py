@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -241,6 +243,19 @@ def test_free_memory_heeds_the_limits_of_groups(tmp_path, monkeypatch):
         memory, "_text", lambda path: "0::/job/step\n" if path.name == "cgroup" else read(path)
     )
     assert memory.free_memory(torch.device("cpu")) == 1_500_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_free_memory_heeds_the_limit_on_the_address_space():
+    script = """
+import resource, torch
+from mambairv2.memory import free_memory
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+print(free_memory(torch.device("cpu")))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) <= 2**28
 
 
 def test_free_memory_of_this_machine_is_some_number_or_unknown():

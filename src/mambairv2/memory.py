@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
+import sys
 from pathlib import Path
 
 import torch
@@ -26,14 +27,14 @@ def keep_freed_memory() -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device: of a GPU, or of RAM within the limits of cgroups.
+    """Bytes that can still be taken on a device: of a GPU, or of RAM within the limits of cgroups and `ulimit -v`.
 
     None where it cannot be measured.
     """
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + held
-    rooms = [room for room in (_system_room(), *_cgroup_rooms()) if room is not None]
+    rooms = [room for room in (_system_room(), _address_room(), *_cgroup_rooms()) if room is not None]
     return max(min(rooms), 0) if device.type == "cpu" and rooms else None
 
 
@@ -41,6 +42,18 @@ def _system_room() -> int | None:
     text = _text(Path("/proc/meminfo"))
     found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
     return int(found[1]) * 1024 if found else None
+
+
+def _address_room() -> int | None:
+    """Room under the limit on this process's address space, RLIMIT_AS."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _text(Path("/proc/self/statm")).split()
+    if limit == resource.RLIM_INFINITY or not used:
+        return None
+    return limit - int(used[0]) * resource.getpagesize()
 
 
 def _cgroup_rooms() -> list[int | None]:
