@@ -46,7 +46,11 @@ def test_parity(pair):
 @needs_shared
 @pytest.mark.parametrize(
     ("name", "scale", "published"),
-    [("Set5", 2, 33.66), ("Set5", 3, 30.39), ("Set5", 4, 28.42), ("Set14", 4, 26.00)],
+    [
+        *(("Set5", 2, 33.66), ("Set5", 3, 30.39), ("Set5", 4, 28.42)),
+        *(("Set14", 2, 30.24), ("Set14", 3, 27.55), ("Set14", 4, 26.00)),
+        *(("BSD100", 2, 29.56), ("BSD100", 3, 27.21), ("BSD100", 4, 25.96)),
+    ],
 )
 def test_bicubic_baseline(name, scale, published):
     figures = []
