@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mambairv2.batch import BatchError, Naming, plan_jobs
+from mambairv2.batch import BatchError, Naming, plan_batch
 from mambairv2.cli import app
 from mambairv2.config import MambaIRv2Config
 from mambairv2.model import MambaIRv2
@@ -62,7 +62,7 @@ def test_one_file_goes_beside_itself(photos, weights):
 def test_a_folder_with_a_bad_file_goes_on_and_says_so(photos, weights):
     result = run("restore", photos, "--weights", weights, "--recursive")
     assert result.exit_code == 1
-    assert files(photos.with_name("photos_x2")) == ["a.png", "b.TIF", "inner/c.jpg"]
+    assert files(photos.with_name("photos_x2")) == ["a.png", "b.TIF", "inner/c.jpg", "manifest.jsonl"]
     assert result.stderr == (
         f"error: {photos / 'bad.jpg'}: is not an image, or too damaged to tell; check where it came from\n"
     )
@@ -78,7 +78,7 @@ def test_patterns_formats_and_names(photos, weights, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 1  # bad.jpg and nothing.png
     assert "nothing.png: no such file" in result.stderr
-    assert files(out) == ["a_big.webp", "c_big.webp"]
+    assert files(out) == ["a_big.webp", "c_big.webp", "manifest.jsonl"]
 
 
 def test_existing_outputs_are_kept_unless_asked(photos, weights, tmp_path):
@@ -181,29 +181,23 @@ app(sys.argv[1:])
     assert left == [] if number != signal.SIGKILL else all(name.startswith(".mambairv2-") for name in left)
 
 
-def targets(jobs):
-    return [str(job.target) for job in jobs]
+def targets(*inputs, naming, **options):
+    return [job.target for job in plan_batch(inputs, naming, **options).jobs]
 
 
 def test_names_of_outputs(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     named = Naming(mark="_x2")
-    assert targets(plan_jobs(["photos/a.png"], named)[0]) == ["photos/a_x2.png"]
-    assert targets(plan_jobs(["x.heic", "y"], named)[0]) == ["x_x2.png", "y_x2.png"]
-    assert targets(plan_jobs(["photos/a.png"], Naming("out/"))[0]) == ["out/a.png"]
-    assert targets(plan_jobs(["photos/a.png"], Naming("new.webp"))[0]) == ["new.webp"]
-    assert targets(plan_jobs(["photos"], Naming("out"), recursive=True)[0]) == [
-        "out/a.png",
-        "out/b.TIF",
-        "out/bad.jpg",
-        "out/inner/c.jpg",
-    ]
+    assert targets("photos/a.png", naming=named) == ["photos/a_x2.png"]
+    assert targets("x.heic", "y", naming=named) == ["x_x2.png", "y_x2.png"]
+    assert targets("photos/a.png", naming=Naming("out/")) == ["out/a.png"]
+    assert targets("photos/a.png", naming=Naming("new.webp")) == ["new.webp"]
+    inner = ["out/a.png", "out/b.TIF", "out/bad.jpg", "out/inner/c.jpg"]
+    assert targets("photos", naming=Naming("out"), recursive=True) == inner
     # An output folder inside the input folder is not taken for input.
     (photos / "out").mkdir()
     picture(4, 4, 3).pngsave(str(photos / "out" / "old.png"))
-    assert "out/old.png" not in "".join(
-        targets(plan_jobs(["photos"], Naming("photos/out"), recursive=True)[0])
-    )
+    assert targets("photos", naming=Naming("photos/out"), recursive=True) == [f"photos/{name}" for name in inner]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +213,7 @@ def test_names_of_outputs(photos, tmp_path, monkeypatch):
 def test_outputs_that_collide_are_refused(photos, tmp_path, monkeypatch, inputs, naming, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BatchError, match=message):
-        plan_jobs(inputs, naming, overwrite=True)
+        plan_batch(inputs, naming)
 
 
 def test_names_of_packaged_weights():

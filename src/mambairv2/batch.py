@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from mambairv2 import places
 from mambairv2.encoding import FORMATS
-from mambairv2.images import READABLE
 
 
 class BatchError(ValueError):
@@ -18,10 +16,12 @@ class BatchError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore and where it goes."""
+    """One file to restore and where it goes: local paths or remote addresses."""
 
-    source: Path
-    target: Path
+    source: str
+    target: str
+    made_from: str | None = None
+    """Digest of the input that the output now there was made from, with the same settings; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -38,97 +38,117 @@ class Naming:
     """Format of every output, such as `.png`; None keeps the input's where it can be written, else .png."""
 
 
-def plan_jobs(
-    inputs: Iterable[str],
-    naming: Naming,
-    *,
-    recursive: bool = False,
-    overwrite: bool = False,
-    skip: bool = False,
-) -> tuple[list[Job], list[Job]]:
-    """Settle the jobs for files, folders and glob patterns.
+@dataclass(frozen=True)
+class Batch:
+    """The jobs of a run."""
+
+    jobs: tuple[Job, ...]
+    folder: str | None
+    """The folder that all outputs are in, at some depth; None if they lie beside their inputs."""
+
+
+def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False) -> Batch:
+    """Settle the jobs for files, folders and glob patterns, local or remote.
 
     A folder stands for the image files in it, with recursive for those of its subfolders too, structure kept.
-    A file that is named is a job whether it exists or not. Returns the jobs to do and those skipped because
-    their output exists (skip). Raises BatchError for two inputs with one output, an output that is an input,
-    and existing outputs without overwrite or skip.
+    A file that is named is a job whether it exists or not. Raises BatchError for two inputs with one output and an
+    output that is an input, and PlaceError for remote places that cannot be reached.
     """
     if naming.extension is not None and naming.extension.lower() not in FORMATS:
         raise BatchError(f"cannot write {naming.extension}; choose one of {' '.join(FORMATS)}")
+    listed = [path for text in inputs for path in places.expand(places.tidy(text))]
+    folders = {path for path in listed if places.is_folder(path)}
+    single = len(listed) == 1 and not folders
+    if naming.output is not None:
+        naming = replace(naming, output=places.tidy(naming.output))
+    exact = naming.output is not None and not _means_folder(naming.output)
+    if exact and not single and places.split(naming.output or "")[2].lower() in FORMATS:
+        raise BatchError(f"{naming.output}: is one file for several inputs; give a folder")
     jobs: list[Job] = []
-    listed = [Path(path) for text in inputs for path in expand(text)]
-    single = len(listed) == 1 and not listed[0].is_dir()
-    out = _real(Path(naming.output)) if naming.output is not None else None
     for path in listed:
-        if path.is_dir():
-            ours = out if out is not None and _real(path) in out.parents else None
-            found = [file for file in _walk(path, recursive) if ours not in _real(file).parents]
-            jobs += [Job(file, _in_folder(file, path, naming)) for file in found]
+        if path in folders:
+            jobs += _jobs_of_folder(path, naming, recursive)
+        elif single and exact:
+            jobs.append(Job(path, naming.output or ""))
         else:
-            jobs.append(Job(path, _for_file(path, naming, single)))
+            jobs.append(Job(path, _for_file(path, naming)))
     jobs = list(dict.fromkeys(jobs))
     _check(jobs)
-    existing = [job for job in jobs if job.target.exists()]
-    if existing and not (overwrite or skip):
-        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise BatchError(f"{existing[0].target}{others}: exists already; pass --overwrite or --skip-existing")
-    skipped = existing if skip and not overwrite else []
-    return [job for job in jobs if job not in set(skipped)], skipped
+    if single:
+        return Batch(tuple(jobs), None)
+    if naming.output is None and len(listed) == 1:
+        return Batch(tuple(jobs), _beside(listed[0], naming))
+    return Batch(tuple(jobs), naming.output)
 
 
-def expand(text: str) -> list[str]:
-    """The paths a pattern stands for, sorted; the text itself if it names a file or matches none."""
-    if os.path.lexists(text) or not glob.has_magic(text):
-        return [text]
-    return sorted(glob.glob(text, recursive=True)) or [text]
+def settle(
+    jobs: Collection[Job], made_from: Mapping[str, str | None], *, overwrite: bool = False, skip: bool = False
+) -> tuple[list[Job], list[Job]]:
+    """Part the jobs to do from those skipped because their output exists.
+
+    made_from: the outputs, by their absolute names, that earlier runs with the same settings made or were about to
+    make, each with the digest of its input if it was finished. They may be replaced. Raises BatchError for other
+    outputs that exist, without overwrite or skip.
+    """
+    there = places.sizes(job.target for job in jobs)
+    known, foreign = [], []
+    for job in jobs:
+        if job.target in there:
+            name = places.absolute(job.target)
+            foreign += [] if name in made_from else [job]
+            job = replace(job, made_from=made_from.get(name))
+        known.append(job)
+    if foreign and not (overwrite or skip):
+        others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise BatchError(f"{foreign[0].target}{others}: exists already; pass --overwrite or --skip-existing")
+    skipped = [job for job in known if job.target in there] if skip and not overwrite else []
+    return [job for job in known if job not in set(skipped)], skipped
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Image files of a folder by name, hidden ones left out."""
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(READABLE):
-                yield Path(where, name)
+def _jobs_of_folder(folder: str, naming: Naming, recursive: bool) -> list[Job]:
+    """Jobs for the images in a folder; an output folder inside it is not taken for input."""
+    out = naming.output if naming.output is not None else _beside(folder, naming)
+    whole, ours = (places.same(place).rstrip("/" + os.sep) for place in (folder, out))
+    inside = ours.startswith((whole + "/", whole + os.sep))
+    jobs = []
+    for name in places.images(folder, recursive):
+        source = places.join(folder, name)
+        if not (inside and places.same(source).startswith((ours + "/", ours + os.sep))):
+            inner, _, _ = name.rpartition("/")
+            renamed = _renamed(source, naming, naming.suffix or "")
+            jobs.append(Job(source, places.join(out, f"{inner}/{renamed}" if inner else renamed)))
+    return jobs
 
 
-def _renamed(source: Path, naming: Naming, added: str) -> str:
-    kept = source.suffix if source.suffix.lower() in FORMATS else ".png"
-    return source.stem + added + (naming.extension or kept)
+def _beside(folder: str, naming: Naming) -> str:
+    """The folder of outputs beside a folder of inputs."""
+    whole = folder.rstrip("/") if places.is_remote(folder) else os.path.realpath(folder)
+    return whole + (naming.suffix or naming.mark)
 
 
-def _in_folder(file: Path, root: Path, naming: Naming) -> Path:
-    """The output for a file found in a folder."""
-    inner = file.relative_to(root).parent / _renamed(file, naming, naming.suffix or "")
-    if naming.output is not None:
-        return Path(naming.output) / inner
-    whole = _real(root)
-    return whole.with_name(whole.name + (naming.suffix or naming.mark)) / inner
+def _renamed(source: str, naming: Naming, added: str) -> str:
+    _, stem, suffix = places.split(source)
+    kept = suffix if suffix.lower() in FORMATS else ".png"
+    return stem + added + (naming.extension or kept)
 
 
-def _for_file(file: Path, naming: Naming, single: bool) -> Path:
+def _for_file(file: str, naming: Naming) -> str:
     """The output for a file that was named."""
     if naming.output is None:
-        return file.with_name(_renamed(file, naming, naming.mark if naming.suffix is None else naming.suffix))
-    out = Path(naming.output)
-    folder = out.is_dir() or not out.suffix or naming.output.endswith(("/", os.sep))
-    if single and not folder:
-        return out
-    if not single and out.suffix.lower() in FORMATS and not out.is_dir():
-        raise BatchError(f"{out}: is one file for several inputs; give a folder")
-    return out / _renamed(file, naming, naming.suffix or "")
+        mark = naming.mark if naming.suffix is None else naming.suffix
+        return places.join(places.split(file)[0], _renamed(file, naming, mark))
+    return places.join(naming.output, _renamed(file, naming, naming.suffix or ""))
 
 
-def _real(path: Path) -> Path:
-    """Where a path leads; unlike `Path.resolve`, of links that lead in a circle too."""
-    return Path(os.path.realpath(path))
+def _means_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or not places.split(output)[2] or places.is_folder(output)
 
 
-def _check(jobs: list[Job]) -> None:
-    sources = {_real(job.source): job for job in jobs}
-    taken: dict[Path, Job] = {}
+def _check(jobs: Iterable[Job]) -> None:
+    sources = {places.same(job.source) for job in jobs}
+    taken: dict[str, Job] = {}
     for job in jobs:
-        place = _real(job.target)
+        place = places.same(job.target)
         if place in sources:
             raise BatchError(f"{job.target}: would replace an input; choose another -o, or add --suffix")
         if place in taken:

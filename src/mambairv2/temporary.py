@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = ".mambairv2-"
@@ -22,7 +24,7 @@ def create(folder: Path, suffix: str) -> tuple[int, Path]:
     It counts as in use until the descriptor is closed. Raises OSError.
     """
     while True:
-        path = folder / f"{PREFIX}{secrets.token_hex(8)}{suffix}"
+        path = folder / _name(suffix)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             lock(descriptor, wait=True)
@@ -31,6 +33,45 @@ def create(folder: Path, suffix: str) -> tuple[int, Path]:
         if path.exists():
             return descriptor, path
         os.close(descriptor)  # taken for a leftover before it was locked
+
+
+def _name(suffix: str = "") -> str:
+    return f"{PREFIX}{secrets.token_hex(8)}{suffix}"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for copies in the system's folder of temporary files (`TMPDIR`), removed at the end.
+
+    It counts as in use, files and all, for as long. What earlier runs left there is removed first. Raises OSError.
+    """
+    parent = Path(tempfile.gettempdir())
+    clean([parent])
+    while True:
+        folder = parent / _name()
+        folder.mkdir(mode=0o700)
+        with _held(folder):
+            if folder.exists():
+                try:
+                    yield folder
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+                return
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, where folders can be locked."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -51,7 +92,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def clean(folders: Iterable[Path]) -> int:
-    """Remove the temporary files of runs that are no more; returns how many.
+    """Remove the temporary files and folders of runs that are no more; returns how many.
 
     Folders that are not there, and files that cannot be opened or locked, are passed over.
     """
@@ -66,16 +107,19 @@ def clean(folders: Iterable[Path]) -> int:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a file that nobody holds; raises OSError where somebody does, or where that cannot be told."""
-    if sys.platform != "win32":  # where the system itself refuses to remove an open file
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            lock(descriptor)
-            path.unlink()
-        finally:
-            os.close(descriptor)
-    else:
+    """Remove what nobody holds; raises OSError where somebody does, or where that cannot be told."""
+    if sys.platform == "win32":  # where the system itself refuses to remove an open file
         path.unlink()
+        return True
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        lock(descriptor)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    finally:
+        os.close(descriptor)
     return True
 
 
