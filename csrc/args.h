@@ -28,6 +28,50 @@ template <class T> struct ScanGradArgs {
     T *du, *ddelta, *dB, *dC, *dA, *dD, *dbias;
 };
 
+// y = act(W norm(x) + bias) + residual + scale · skip, a token a row; null leaves a part out. x: (rows, in). weight: (out, in).
+// gamma, beta: (in), of the layer norm. y, residual, skip: (rows, out), contiguous. bias, scale: (out).
+template <class T> struct LinearArgs {
+    const T *x, *weight, *bias, *gamma, *beta, *residual, *skip, *scale;
+    T *y;
+    int64_t rows, in, out, x_stride;
+    double eps;
+    int32_t gelu, threads;
+};
+
+// dx, dy, dskip: contiguous. Summed by the caller: dweight (parts, out, in), dbias and dscale (parts, out), dgamma and
+// dbeta (parts, in).
+template <class T> struct LinearGradArgs {
+    LinearArgs<T> forward;
+    const T *dy;
+    T *dx, *dskip, *dweight, *dbias, *dscale, *dgamma, *dbeta;
+    int64_t parts;
+};
+
+// Depthwise convolution of images (batch, height, width, channels), zeros around them, with what it is joined to.
+enum DepthwiseMode : int32_t {
+    GATED = 0,    // x (.., 2 channels) = (u, v): y = u · conv(norm(v))
+    SIGMOID = 1,  // y = x · sigmoid(conv(x))
+    GELU = 2,     // y = x + gelu(conv(x))
+};
+
+// weight: (channels, kernel²). gamma, beta: (channels), of the layer norm of GATED. conv: what the convolution gave, kept for
+// the backward pass, or null. All contiguous.
+template <class T> struct DepthwiseArgs {
+    const T *x, *weight, *bias, *gamma, *beta;
+    T *y, *conv;
+    int64_t batch, height, width, channels, kernel;
+    double eps;
+    int32_t mode, threads;
+};
+
+// dx as x. Summed by the caller: dweight (parts, channels, kernel²), dbias, dgamma and dbeta (parts, channels).
+template <class T> struct DepthwiseGradArgs {
+    DepthwiseArgs<T> forward;
+    const T *dy;
+    T *dx, *dweight, *dbias, *dgamma, *dbeta;
+    int64_t parts;
+};
+
 // qkv: (batch, height, width, 3 heads dim). table: (TABLE, heads). out: (batch, height, width, heads dim).
 // lse: (batch, windows, heads, TOKENS), log2 of the sum of each softmax, or null.
 template <class T> struct AttentionArgs {

@@ -50,18 +50,22 @@ const Choice &chosen() {
 #define API extern "C" __attribute__((visibility("default")))
 #endif
 
-API int mambairv2_abi() { return 2; }
+API int mambairv2_abi() { return 3; }
 API const char *mambairv2_isa() { return chosen().name; }
 API int mambairv2_width_f32() { return chosen().table->width_f32; }
 API int mambairv2_width_f64() { return chosen().table->width_f64; }
-API void mambairv2_scan_forward_f32(const mir::ScanArgs<float> *a) { chosen().table->scan_forward_f32(*a); }
-API void mambairv2_scan_forward_f64(const mir::ScanArgs<double> *a) { chosen().table->scan_forward_f64(*a); }
-API void mambairv2_scan_backward_f32(const mir::ScanGradArgs<float> *a) { chosen().table->scan_backward_f32(*a); }
-API void mambairv2_scan_backward_f64(const mir::ScanGradArgs<double> *a) { chosen().table->scan_backward_f64(*a); }
-API void mambairv2_attention_forward_f32(const mir::AttentionArgs<float> *a) { chosen().table->attention_forward_f32(*a); }
-API void mambairv2_attention_forward_f64(const mir::AttentionArgs<double> *a) { chosen().table->attention_forward_f64(*a); }
-API void mambairv2_attention_backward_f32(const mir::AttentionGradArgs<float> *a) { chosen().table->attention_backward_f32(*a); }
-API void mambairv2_attention_backward_f64(const mir::AttentionGradArgs<double> *a) { chosen().table->attention_backward_f64(*a); }
-API void mambairv2_likeliest_f32(const mir::RoutingArgs<float> *a) { chosen().table->likeliest_f32(*a); }
-API void mambairv2_likeliest_f64(const mir::RoutingArgs<double> *a) { chosen().table->likeliest_f64(*a); }
+
+#define BOTH(NAME, ARGS)                                                                              \
+    API void mambairv2_##NAME##_f32(const mir::ARGS<float> *a) { chosen().table->NAME##_f32(*a); } \
+    API void mambairv2_##NAME##_f64(const mir::ARGS<double> *a) { chosen().table->NAME##_f64(*a); }
+
+BOTH(scan_forward, ScanArgs)
+BOTH(scan_backward, ScanGradArgs)
+BOTH(attention_forward, AttentionArgs)
+BOTH(attention_backward, AttentionGradArgs)
+BOTH(likeliest, RoutingArgs)
+BOTH(linear_forward, LinearArgs)
+BOTH(linear_backward, LinearGradArgs)
+BOTH(depthwise_forward, DepthwiseArgs)
+BOTH(depthwise_backward, DepthwiseGradArgs)
 API void mambairv2_sort_by_label_f32(const mir::RoutingArgs<float> *a) { chosen().table->sort_by_label(*a); }

@@ -1,5 +1,7 @@
 // The kernels for one instruction set: compiled once for each, into a namespace of its own.
 #include "attention.h"
+#include "depthwise.h"
+#include "linear.h"
 #include "routing.h"
 #include "scan.h"
 
@@ -9,9 +11,16 @@ namespace MIR_ISA {
 
 extern const mir::Table table;
 const mir::Table table = {
-    Simd<float>::W,          Simd<double>::W,          scan_forward<float>,       scan_forward<double>,
-    scan_backward<float>,    scan_backward<double>,    attention_forward<float>,  attention_forward<double>,
-    attention_backward<float>, attention_backward<double>, likeliest<float>,          likeliest<double>,
+    Simd<float>::W, Simd<double>::W,
+    scan_forward<float>, scan_forward<double>,
+    scan_backward<float>, scan_backward<double>,
+    attention_forward<float>, attention_forward<double>,
+    attention_backward<float>, attention_backward<double>,
+    likeliest<float>, likeliest<double>,
+    linear_forward<float>, linear_forward<double>,
+    linear_backward<float>, linear_backward<double>,
+    depthwise_forward<float>, depthwise_forward<double>,
+    depthwise_backward<float>, depthwise_backward<double>,
     sort_by_label<float>,
 };
 

@@ -54,6 +54,31 @@ template <class T> inline void store(T *p, Vec<T> v, int lanes) {
         std::memcpy(p, &v, sizeof(T) * lanes);
 }
 
+// The first `lanes` values of v, zeros behind.
+template <class T> inline Vec<T> first(Vec<T> v, int lanes) {
+    for (int l = lanes; l < Simd<T>::W; l++) v[l] = 0;
+    return v;
+}
+
+// 1 / x, within an ulp or two.
+template <class T> inline Vec<T> reciprocal(Vec<T> x) { return 1 / x; }
+
+#if MIR_BYTES == 64
+template <> inline Vec<float> first<float>(Vec<float> v, int lanes) {
+    return _mm512_maskz_mov_ps((__mmask16)((1u << lanes) - 1), v);
+}
+template <> inline Vec<float> reciprocal<float>(Vec<float> x) {
+    const Vec<float> y = _mm512_rcp14_ps(x);
+    return y * (2.0f - x * y);
+}
+template <> inline Vec<float> load<float>(const float *p, int lanes) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), p);
+}
+template <> inline void store<float>(float *p, Vec<float> v, int lanes) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), v);
+}
+#endif
+
 template <class T> inline Vec<T> splat(T x) { return Vec<T>{} + x; }
 
 template <class V> inline V vmax(V a, V b) { return a > b ? a : b; }
@@ -77,6 +102,10 @@ template <class T> struct Halves<T, 2> {
     static T sum(V v) { return v[0] + v[1]; }
 };
 template <class T> inline T sum(Vec<T> v) { return Halves<T, Simd<T>::W>::sum(v); }
+#if MIR_BYTES == 64
+template <> inline float sum<float>(Vec<float> v) { return _mm512_reduce_add_ps(v); }
+template <> inline double sum<double>(Vec<double> v) { return _mm512_reduce_add_pd(v); }
+#endif
 
 // 2^f for f in [-1/2, 1/2]: a polynomial of degree 6, 2.5e-9 from true before rounding.
 inline Vec<float> exp2_fraction(Vec<float> f) {
@@ -116,7 +145,7 @@ inline Vec<double> exp2v(Vec<double> x) {
 
 // log(1 + t) for t in [0, 1]: 2 atanh(t / (2 + t)), so that small t keep their digits.
 inline Vec<float> log1pv(Vec<float> t) {
-    Vec<float> s = t / (t + 2.0f), z = s * s;
+    Vec<float> s = t * reciprocal<float>(t + 2.0f), z = s * s;
     Vec<float> p = splat(2.0f / 17);
     for (int k = 15; k >= 1; k -= 2) p = p * z + 2.0f / k;
     return p * s;
@@ -143,8 +172,44 @@ template <class T> inline Vec<T> softplus(Vec<T> x) {
 // The derivative of softplus.
 template <class T> inline Vec<T> softplus_slope(Vec<T> x) {
     Vec<T> t = exp_minus_abs<T>(x);
-    Vec<T> y = (x > 0 ? splat<T>(1) : t) / (t + 1);
+    Vec<T> y = (x > 0 ? splat<T>(1) : t) * reciprocal<T>(t + 1);
     return x > 20 ? splat<T>(1) : y;
+}
+
+template <class T> inline Vec<T> sigmoid(Vec<T> x) {
+    Vec<T> t = exp_minus_abs<T>(x);
+    return (x > 0 ? splat<T>(1) : t) * reciprocal<T>(t + 1);
+}
+
+// The normal distribution function: Abramowitz and Stegun 7.1.26, 7.5e-8 from true; and its density.
+template <class T> struct Normal {
+    Vec<T> below, density;
+};
+inline Normal<float> normal(Vec<float> x) {
+    const Vec<float> density = exp2v(x * x * -0.72134752044448170f);  // without 1/sqrt(2 pi)
+    const Vec<float> t = reciprocal<float>(vmax(x, -x) * 0.23164189f + 1.0f);
+    Vec<float> p = splat(0.5307027145f);
+    p = p * t - 0.7265760135f;
+    p = p * t + 0.7107068705f;
+    p = p * t - 0.142248368f;
+    p = p * t + 0.127414796f;
+    const Vec<float> tail = p * t * density;
+    return {x > 0 ? 1.0f - tail : tail, density * 0.39894228040143268f};
+}
+inline Normal<double> normal(Vec<double> x) {
+    Normal<double> r;
+    for (int i = 0; i < Simd<double>::W; i++) {
+        r.below[i] = std::erfc(x[i] * -0.70710678118654752440) / 2;
+        r.density[i] = std::exp(x[i] * x[i] / -2) * 0.39894228040143267794;
+    }
+    return r;
+}
+
+// x · Φ(x), and its derivative.
+template <class T> inline Vec<T> gelu(Vec<T> x) { return x * normal(x).below; }
+template <class T> inline Vec<T> gelu_slope(Vec<T> x) {
+    const Normal<T> n = normal(x);
+    return n.below + x * n.density;
 }
 
 }  // namespace MIR_ISA

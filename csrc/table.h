@@ -16,6 +16,14 @@ struct Table {
     void (*attention_backward_f64)(const AttentionGradArgs<double> &);
     void (*likeliest_f32)(const RoutingArgs<float> &);
     void (*likeliest_f64)(const RoutingArgs<double> &);
+    void (*linear_forward_f32)(const LinearArgs<float> &);
+    void (*linear_forward_f64)(const LinearArgs<double> &);
+    void (*linear_backward_f32)(const LinearGradArgs<float> &);
+    void (*linear_backward_f64)(const LinearGradArgs<double> &);
+    void (*depthwise_forward_f32)(const DepthwiseArgs<float> &);
+    void (*depthwise_forward_f64)(const DepthwiseArgs<double> &);
+    void (*depthwise_backward_f32)(const DepthwiseGradArgs<float> &);
+    void (*depthwise_backward_f64)(const DepthwiseGradArgs<double> &);
     void (*sort_by_label)(const RoutingArgs<float> &);
 };
 

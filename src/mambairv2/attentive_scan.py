@@ -13,7 +13,10 @@ from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
 from mambairv2.draws import Generators, gumbel_like
-from mambairv2.layers import to_image, to_tokens
+from mambairv2.layers import norm_of
+from mambairv2.ops.depthwise import depthwise
+from mambairv2.ops.linear import Backend as DenseBackend
+from mambairv2.ops.linear import linear
 from mambairv2.ops.routing import likeliest_prompt, neighbour_order
 from mambairv2.ops.selective_scan import Backend, invert, selective_scan, take
 
@@ -29,6 +32,7 @@ class AttentiveScan(nn.Module):
         super().__init__()
         self.config = config
         self.backend: Backend = "auto"
+        self.dense: DenseBackend = "auto"
         dim, hidden, rank, states = config.embed_dim, config.hidden_dim, config.dt_rank, config.d_state
         copies = config.scan_directions
         self.in_proj = nn.Conv2d(dim, hidden, 1)
@@ -69,23 +73,35 @@ class AttentiveScan(nn.Module):
                 bound = 1 / table.num_embeddings
                 nn.init.uniform_(table.weight, -bound, bound)
 
-    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """Mix the tokens by one scan; H and W are free."""
-        batch, height, width, _ = x.shape
-        u_image = self.in_proj(to_image(x))
-        u = to_tokens(u_image * torch.sigmoid(self.position(u_image))).reshape(batch, height * width, -1)
+    def forward(self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None) -> Tensor:
+        """x + the tokens of norm(x) mixed by one scan; H and W are free."""
+        batch, height, width, dim = x.shape
+        weight = self.in_proj.weight.flatten(1)
+        u = linear(x, weight, self.in_proj.bias, norm=norm_of(norm), backend=self.dense)
+        position = self.position
+        u = depthwise(u, position.weight, position.bias, "sigmoid", backend=self.dense)
+        u = u.reshape(batch, height * width, -1)
         if self.config.scan_directions == 4:
             y = self._four_directions(u, height, width)
         else:
-            label, prompt = self.choose_prompts(x.reshape(batch, height * width, -1), generator)
+            label, prompt = self.choose_prompts(x.reshape(batch, height * width, dim), norm, generator)
             order = neighbour_order(label, self.config.num_tokens) if self.config.semantic_neighbouring else None
             y = self._scan(u, order, prompt)
-        return self.out_proj(self.out_norm(y)).view(batch, height, width, -1)
+        weight, bias = self.out_proj.weight, self.out_proj.bias
+        residual = x.reshape(batch, height * width, dim)
+        y = linear(y, weight, bias, norm=norm_of(self.out_norm), residual=residual, backend=self.dense)
+        return y.view(x.shape)
 
-    def choose_prompts(self, x: Tensor, generator: Generators) -> tuple[Tensor, Tensor]:
-        """Route tokens to prompts: x (B, L, E) → labels (B, L) int64 and prompts (B, L, N)."""
+    def choose_prompts(
+        self, x: Tensor, norm: nn.LayerNorm, generator: Generators
+    ) -> tuple[Tensor, Tensor]:
+        """Route tokens norm(x) to prompts: x (B, L, E) → labels (B, L) int64 and prompts (B, L, N)."""
         pool = self.pool_left.weight @ self.pool_right.weight
-        logits = self.route(x)
+        first, _, second = self.route
+        assert isinstance(first, nn.Linear)
+        assert isinstance(second, nn.Linear)
+        logits = linear(x, first.weight, first.bias, norm=norm_of(norm), gelu=True, backend=self.dense)
+        logits = linear(logits, second.weight, second.bias, backend=self.dense)
         if not self.training and generator is None:
             label = likeliest_prompt(logits)
             return label, F.embedding(label, pool)
@@ -119,8 +135,9 @@ class AttentiveScan(nn.Module):
     def _project(self, u: Tensor, direction: int) -> tuple[Tensor, Tensor, Tensor]:
         """Project u (B, L, D) to delta (B, L, D), B and C (B, L, N)."""
         rank, states = self.config.dt_rank, self.config.d_state
-        dt, B, C = (u @ self.x_proj_weight[direction].T).split((rank, states, states), dim=-1)
-        return dt @ self.dt_weight[direction].T, B, C
+        projected = linear(u, self.x_proj_weight[direction], backend=self.dense)
+        dt, B, C = projected.split((rank, states, states), dim=-1)
+        return linear(dt, self.dt_weight[direction], backend=self.dense), B, C
 
     def _four_directions(self, u: Tensor, height: int, width: int) -> Tensor:
         """Sum the scans by row, by column and both reversed, as plain Mamba restoration does."""

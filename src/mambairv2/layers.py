@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
+from mambairv2.ops.depthwise import depthwise
+from mambairv2.ops.linear import Backend as DenseBackend
+from mambairv2.ops.linear import Norm, linear
 from mambairv2.ops.window_attention import Backend, window_attention
 
 
@@ -24,6 +27,11 @@ def to_tokens(image: Tensor) -> Tensor:
     return image.permute(0, 2, 3, 1)
 
 
+def norm_of(norm: nn.LayerNorm) -> Norm:
+    """Return what `linear` takes of a layer norm."""
+    return norm.weight, norm.bias, norm.eps
+
+
 class WindowAttention(nn.Module):
     """Window multi-head self-attention with a learned relative position bias: (B, H, W, E) → (B, H, W, E)."""
 
@@ -32,54 +40,47 @@ class WindowAttention(nn.Module):
         self.window = window
         self.shift = shift
         self.backend: Backend = "auto"
+        self.dense: DenseBackend = "auto"
         self.qkv = nn.Linear(dim, 3 * dim)
         self.bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.proj = nn.Linear(dim, dim)
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend inside each window; H and W are multiples of the window."""
-        y = window_attention(self.qkv(x), self.bias_table, self.window, self.shift, self.backend)
-        return self.proj(y)
+    def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """x + attention inside each window of norm(x); H and W are multiples of the window."""
+        qkv = linear(x, self.qkv.weight, self.qkv.bias, norm=norm_of(norm), backend=self.dense)
+        y = window_attention(qkv, self.bias_table, self.window, self.shift, self.backend)
+        return linear(y, self.proj.weight, self.proj.bias, residual=x, backend=self.dense)
 
 
-class GatedFeedForward(nn.Module):
-    """Feed-forward of the light model: half the hidden channels gate the other, convolved, half."""
+class FeedForward(nn.Module):
+    """Feed-forward with a depthwise convolution inside: (B, H, W, E) → (B, H, W, E).
 
-    def __init__(self, dim: int, hidden: int, kernel: int) -> None:
+    `gated`, of the light model: half the hidden channels gate the other half, normalised and convolved. `conv`, of
+    S, B and L: the convolution is added to what it reads.
+    """
+
+    def __init__(self, config: MambaIRv2Config) -> None:
         super().__init__()
-        half = hidden // 2
-        self.fc1 = nn.Linear(dim, hidden)
-        self.norm = nn.LayerNorm(half)
-        self.conv = nn.Conv2d(half, half, kernel, padding=kernel // 2, groups=half)
-        self.fc2 = nn.Linear(half, dim)
+        hidden, kernel, self.gated = config.hidden_dim, config.ffn_kernel_size, config.ffn == "gated"
+        inner = hidden // 2 if self.gated else hidden
+        self.dense: DenseBackend = "auto"
+        self.fc1 = nn.Linear(config.embed_dim, hidden)
+        if self.gated:
+            self.norm = nn.LayerNorm(inner)
+        self.conv = nn.Conv2d(inner, inner, kernel, padding=kernel // 2, groups=inner)
+        self.fc2 = nn.Linear(inner, config.embed_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, E) → (B, H, W, E)."""
-        u, v = F.gelu(self.fc1(x)).chunk(2, dim=-1)
-        v = to_tokens(self.conv(to_image(self.norm(v))))
-        return self.fc2(u * v)
-
-
-class ConvFeedForward(nn.Module):
-    """Feed-forward of S, B and L: a depthwise convolution in between, added to what it reads."""
-
-    def __init__(self, dim: int, hidden: int, kernel: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.conv = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, E) → (B, H, W, E)."""
-        t = F.gelu(self.fc1(x))
-        return self.fc2(t + F.gelu(to_tokens(self.conv(to_image(t)))))
-
-
-def feed_forward(config: MambaIRv2Config) -> nn.Module:
-    """Return the feed-forward that the configuration names."""
-    block = GatedFeedForward if config.ffn == "gated" else ConvFeedForward
-    return block(config.embed_dim, config.hidden_dim, config.ffn_kernel_size)
+    def forward(self, x: Tensor, norm: nn.LayerNorm, skip: Tensor, scale: Tensor) -> Tensor:
+        """x + feed-forward of norm(x) + scale · skip."""
+        t = linear(x, self.fc1.weight, self.fc1.bias, norm=norm_of(norm), gelu=True, backend=self.dense)
+        if self.gated:
+            t = depthwise(t, self.conv.weight, self.conv.bias, "gated", norm=norm_of(self.norm), backend=self.dense)
+        else:
+            t = depthwise(t, self.conv.weight, self.conv.bias, "gelu", backend=self.dense)
+        return linear(
+            t, self.fc2.weight, self.fc2.bias, residual=x, skip=skip, scale=scale, backend=self.dense
+        )
 
 
 def residual_conv(config: MambaIRv2Config) -> nn.Module:

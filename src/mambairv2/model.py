@@ -11,7 +11,8 @@ from torch.utils.checkpoint import checkpoint
 from mambairv2.attentive_scan import AttentiveScan
 from mambairv2.config import MambaIRv2Config, Variant, variant
 from mambairv2.draws import Generators, check_generators, repeatable
-from mambairv2.layers import HEADS, WindowAttention, feed_forward, residual_conv, to_image, to_tokens
+from mambairv2.layers import HEADS, FeedForward, WindowAttention, residual_conv, to_image, to_tokens
+from mambairv2.ops.linear import Backend as DenseBackend
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
@@ -26,8 +27,8 @@ class AttentiveLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
         self.attention = WindowAttention(dim, heads, config.window_size, shift)
-        self.ffn1 = feed_forward(config)
-        self.ffn2 = feed_forward(config)
+        self.ffn1 = FeedForward(config)
+        self.ffn2 = FeedForward(config)
         self.scale1 = nn.Parameter(torch.full((dim,), 1e-4))
         self.scale2 = nn.Parameter(torch.full((dim,), 1e-4))
         if config.attentive_scan:
@@ -37,12 +38,10 @@ class AttentiveLayer(nn.Module):
 
     def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
         """Run one layer (figure 3 of the paper)."""
-        a = self.attention(self.norm1(x)) + x
-        a = a + self.ffn1(self.norm2(a))
-        x1 = self.scale1 * x + a
-        s = x1 + self.scan(self.norm3(x1), generator) if self.has_scan else x1
-        s = s + self.ffn2(self.norm4(s))
-        return self.scale2 * x1 + s
+        a = self.attention(x, self.norm1)
+        x1 = self.ffn1(a, self.norm2, x, self.scale1)
+        s = self.scan(x1, self.norm3, generator) if self.has_scan else x1
+        return self.ffn2(s, self.norm4, x1, self.scale2)
 
 
 class Group(nn.Module):
@@ -128,13 +127,16 @@ class MambaIRv2(nn.Module):
         self,
         scan: Literal["auto", "reference", "chunked", "cpu", "triton"] = "auto",
         attention: Literal["auto", "reference", "sdpa", "cpu", "triton"] = "auto",
+        dense: DenseBackend = "auto",
     ) -> MambaIRv2:
-        """Choose the backend of every scan and window attention; returns self."""
+        """Choose the backend of every scan, window attention and dense layer; returns self."""
         for module in self.modules():
             if isinstance(module, AttentiveScan):
                 module.backend = scan
             elif isinstance(module, WindowAttention):
                 module.backend = attention
+            if isinstance(module, AttentiveScan | WindowAttention | FeedForward):
+                module.dense = dense
         return self
 
     def set_checkpointing(self, enabled: bool) -> MambaIRv2:

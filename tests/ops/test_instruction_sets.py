@@ -13,6 +13,8 @@ from mambairv2.ops import cpu
 CHECK = """
 import torch
 from mambairv2.ops import native
+from mambairv2.ops.depthwise import depthwise
+from mambairv2.ops.linear import linear
 from mambairv2.ops.selective_scan import selective_scan
 from mambairv2.ops.window_attention import window_attention
 
@@ -23,6 +25,7 @@ order = torch.stack([torch.randperm(L), torch.randperm(L)])
 inputs = [torch.randn(2, L, D), torch.randn(2, L, D) - 1, -4 * torch.rand(D, N), torch.randn(2, L, N)]
 inputs += [torch.randn(2, L, N), torch.randn(D), torch.randn(D), torch.randn(2, L, N)]
 qkv, table = torch.randn(1, 32, 16, 3 * 2 * 13), torch.randn(961, 2)
+dense = [torch.randn(*s) for s in ((2, 5, 35, 11), (14, 11), (14,), (11,), (11,), (2, 5, 35, 14), (7, 1, 5, 5), (7,))]
 
 
 def results(scan, attention, dtype):
@@ -30,8 +33,13 @@ def results(scan, attention, dtype):
     y, last = selective_scan(*given[:7], order=order, prompt=given[7], backend=scan)
     weights = [t.to(dtype).requires_grad_() for t in (qkv, table)]
     out = window_attention(*weights, 16, 8, attention)
-    (y.square().sum() + out.square().sum()).backward()
-    return [y, last, out] + [t.grad for t in given + weights]
+    x, weight, bias, gamma, beta, skip, taps, base = more = [t.to(dtype).requires_grad_() for t in dense]
+    backend = "torch" if scan == "reference" else "cpu"
+    t = linear(x, weight, bias, norm=(gamma, beta, 1e-5), gelu=True, skip=skip, scale=bias, backend=backend)
+    dws = [depthwise(t, taps, base, "gated", norm=(gamma[:7], beta[:7], 1e-5), backend=backend)]
+    dws += [depthwise(t[..., :7], taps, base, mode, backend=backend) for mode in ("sigmoid", "gelu")]
+    (y.square().sum() + out.square().sum() + sum(z.square().sum() for z in dws)).backward()
+    return [y, last, out, t, *dws] + [t.grad for t in given + weights + more]
 
 
 truth = results("reference", "reference", torch.float64)

@@ -56,3 +56,28 @@ def test_attention(shift):
     out, lse = forward(qkv.detach(), table.detach(), shift, True)
     inputs = (torch.randn_like(out), qkv.detach(), table.detach(), shift, out, lse)
     torch.library.opcheck(torch.ops.mambairv2.window_attention_backward_cpu, inputs)
+
+
+@native
+@pytest.mark.parametrize("full", [True, False])
+def test_linear(full):
+    x, weight, bias = real(70, 5), real(9, 5), real(9)
+    extra = [real(5), real(5), real(70, 9), real(70, 9), real(9)] if full else [None] * 5
+    inputs = [x, weight, bias if full else None, *extra, 1e-5, full]
+    torch.library.opcheck(torch.ops.mambairv2.linear_cpu, inputs)
+    gamma, beta, _, skip, scale = detached(extra)
+    given = [torch.randn(70, 9), *detached(inputs[:3]), gamma, beta, skip, scale, 1e-5, full]
+    torch.library.opcheck(torch.ops.mambairv2.linear_backward_cpu, given)
+
+
+@native
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_depthwise(mode):
+    norm = [real(6), real(6)] if mode == 0 else [None, None]
+    inputs = [real(1, 4, 7, 12 if mode == 0 else 6), real(6, 1, 3, 3), real(6), *norm, mode, 1e-5]
+    forward = torch.ops.mambairv2.depthwise_cpu
+    torch.library.opcheck(forward, (*inputs, True))
+    torch.library.opcheck(forward, (*detached(inputs), False))
+    y, conv = forward(*detached(inputs), True)
+    given = (torch.randn_like(y), *detached(inputs[:5]), conv, mode, 1e-5)
+    torch.library.opcheck(torch.ops.mambairv2.depthwise_backward_cpu, given)

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 2
+ABI = 3
 CHUNK = 64
 MAX_STATES = 64
 TABLE = 31 * 31
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 
-_P, _L, _I = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_P, _L, _I, _D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 
 
 class ScanArgs(ctypes.Structure):
@@ -53,6 +53,46 @@ class AttentionGradArgs(ctypes.Structure):
     """`mir::AttentionGradArgs`."""
 
     _fields_ = [("forward", AttentionArgs), ("dout", _P), ("dqkv", _P), ("dtable", _P), ("parts", _L)]
+
+
+class LinearArgs(ctypes.Structure):
+    """`mir::LinearArgs`."""
+
+    _fields_ = (
+        [(n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "residual", "skip", "scale", "y")]
+        + [(n, _L) for n in ("rows", "inside", "outside", "x_stride")]
+        + [("eps", _D), ("gelu", _I), ("threads", _I)]
+    )
+
+
+class LinearGradArgs(ctypes.Structure):
+    """`mir::LinearGradArgs`."""
+
+    _fields_ = [
+        ("forward", LinearArgs),
+        *((n, _P) for n in ("dy", "dx", "dskip", "dweight", "dbias", "dscale", "dgamma", "dbeta")),
+        ("parts", _L),
+    ]
+
+
+class DepthwiseArgs(ctypes.Structure):
+    """`mir::DepthwiseArgs`."""
+
+    _fields_ = (
+        [(n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "y", "conv")]
+        + [(n, _L) for n in ("batch", "height", "width", "channels", "kernel")]
+        + [("eps", _D), ("mode", _I), ("threads", _I)]
+    )
+
+
+class DepthwiseGradArgs(ctypes.Structure):
+    """`mir::DepthwiseGradArgs`."""
+
+    _fields_ = [
+        ("forward", DepthwiseArgs),
+        *((n, _P) for n in ("dy", "dx", "dweight", "dbias", "dgamma", "dbeta")),
+        ("parts", _L),
+    ]
 
 
 class RoutingArgs(ctypes.Structure):
@@ -111,6 +151,13 @@ def width(dtype: torch.dtype) -> int:
 def call(name: str, dtype: torch.dtype, args: ctypes.Structure) -> None:
     """Run `mambairv2_NAME_DTYPE`; the interpreter lock is released meanwhile."""
     getattr(library(), f"mambairv2_{name}_{DTYPES[dtype]}")(ctypes.byref(args))
+
+
+def check_dtype(*tensors: Tensor | None) -> None:
+    """Raise ValueError unless the tensors share a dtype that the kernels take."""
+    found = {t.dtype for t in tensors if t is not None}
+    if len(found) != 1 or not found <= DTYPES.keys():
+        raise ValueError(f"the native kernels take float32 or float64, one for all; got {sorted(map(str, found))}")
 
 
 def pointer(tensor: Tensor | None) -> int | None:

@@ -1,0 +1,233 @@
+// Depthwise convolution with the layer norm before it and the gate behind it. A tile of the image with its border is copied
+// into cache, channels along the lanes; four neighbours are summed at a time, so that what one loads the others use.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "args.h"
+#include "linear.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace MIR_ISA {
+
+using mir::DepthwiseArgs;
+using mir::DepthwiseGradArgs;
+
+constexpr int64_t TILE_HEIGHT = 16, TILE_WIDTH = 32;
+constexpr int NEIGHBOURS = 4, CHANNEL_VECTORS = 4;
+
+template <class T, int K> struct DepthwiseTile {
+    static constexpr int W = Simd<T>::W;
+    using V = Vec<T>;
+    const DepthwiseArgs<T> &a;
+    const int64_t kernel, pad, wide, x_channels, chunk_wide;
+    std::vector<T> staged;
+    std::vector<Moments<T>> moment;
+    int64_t image = 0, y0 = 0, x0 = 0, height = 0, width = 0, full_width = 0;
+    int64_t c0 = 0, channels = 0;  // of the chunk
+
+    explicit DepthwiseTile(const DepthwiseArgs<T> &args)
+        : a(args), kernel(K ? K : args.kernel), pad(kernel / 2), wide(whole_vectors<T>(a.channels)),
+          x_channels(a.mode == mir::GATED ? 2 * a.channels : a.channels), chunk_wide(std::min<int64_t>(wide, CHANNEL_VECTORS * W)),
+          staged(area() * chunk_wide), moment(a.gamma ? area() : 0) {}
+
+    int64_t area() const { return (TILE_HEIGHT + 2 * pad) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
+    static int64_t tiles(const DepthwiseArgs<T> &a) { return a.batch * rows(a) * columns(a); }
+    static int64_t rows(const DepthwiseArgs<T> &a) { return (a.height + TILE_HEIGHT - 1) / TILE_HEIGHT; }
+    static int64_t columns(const DepthwiseArgs<T> &a) { return (a.width + TILE_WIDTH - 1) / TILE_WIDTH; }
+
+    int64_t token(int64_t y, int64_t x) const { return (image * a.height + y0 + y) * a.width + x0 + x; }
+    const T *input(int64_t y, int64_t x) const { return a.x + token(y, x) * x_channels + (a.mode == mir::GATED ? a.channels : 0); }
+    bool inside(int64_t y, int64_t x) const { return y0 + y >= 0 && y0 + y < a.height && x0 + x >= 0 && x0 + x < a.width; }
+    int64_t place(int64_t y, int64_t x) const { return (y + pad) * full_width + x + pad; }
+
+    void go_to(int64_t tile) {
+        image = tile / (rows(a) * columns(a));
+        y0 = tile / columns(a) % rows(a) * TILE_HEIGHT, x0 = tile % columns(a) * TILE_WIDTH;
+        height = std::min(TILE_HEIGHT, a.height - y0), width = std::min(TILE_WIDTH, a.width - x0);
+        full_width = width + 2 * pad + NEIGHBOURS;
+        if (a.gamma)
+            everywhere([&](int64_t y, int64_t x, int64_t i) { moment[i] = moments(input(y, x), a.channels, T(a.eps)); }, [](int64_t) {});
+    }
+    template <class F> void by_chunks(F &&f) {
+        for (c0 = 0; c0 < a.channels; c0 += chunk_wide) {
+            channels = std::min(chunk_wide, a.channels - c0);
+            f();
+        }
+    }
+    template <class F, class O> void everywhere(F &&f, O &&outside) {
+        for (int64_t y = -pad; y < height + pad; y++)
+            for (int64_t x = -pad; x < width + pad + NEIGHBOURS; x++)
+                if (x < width + pad && inside(y, x))
+                    f(y, x, place(y, x));
+                else
+                    outside(place(y, x));
+    }
+
+    // Fills `to` with value(y, x, place, channel, lanes) of the chunk, zeros outside the image.
+    template <class F> void stage(std::vector<T> &to, F &&value) {
+        everywhere(
+            [&](int64_t y, int64_t x, int64_t i) {
+                for (int64_t c = 0; c < channels; c += W) store(&to[i * chunk_wide + c], value(y, x, i, c0 + c, lanes_at<T>(c, channels)));
+            },
+            [&](int64_t i) { std::fill(&to[i * chunk_wide], &to[i * chunk_wide] + chunk_wide, T(0)); });
+    }
+    void stage_input() {
+        stage(staged, [&](int64_t y, int64_t x, int64_t i, int64_t c, int lanes) {
+            V v = load(input(y, x) + c, lanes);
+            if (a.gamma) v = (v - moment[i].mean) * moment[i].inverse * load(a.gamma + c, lanes) + load(a.beta + c, lanes);
+            return v;
+        });
+    }
+
+    // f(y, x, channel, lanes, Σ weight · staged) for the chunk; taps: (kernel², wide).
+    template <class F> void convolve(const std::vector<T> &from, const T *taps, F &&f) const {
+        for (int64_t y = 0; y < height; y++)
+            for (int64_t x = 0; x < width; x += NEIGHBOURS)
+                for (int64_t c = 0; c < channels; c += W) {
+                    V sum[NEIGHBOURS] = {};
+                    for (int64_t ky = 0; ky < kernel; ky++) {
+                        const T *row = &from[((y + ky) * full_width + x) * chunk_wide + c], *tap = taps + ky * kernel * wide + c0 + c;
+                        V next[NEIGHBOURS];
+                        for (int n = 0; n < NEIGHBOURS - 1; n++) next[n] = load(row + n * chunk_wide);
+#pragma GCC unroll 5
+                        for (int64_t kx = 0; kx < kernel; kx++) {
+                            next[NEIGHBOURS - 1] = load(row + (kx + NEIGHBOURS - 1) * chunk_wide);
+                            const V w = load(tap + kx * wide);
+                            for (int n = 0; n < NEIGHBOURS; n++) sum[n] += next[n] * w;
+                            for (int n = 0; n < NEIGHBOURS - 1; n++) next[n] = next[n + 1];
+                        }
+                    }
+                    const int64_t count = std::min<int64_t>(NEIGHBOURS, width - x);
+                    for (int64_t n = 0; n < count; n++) f(y, x + n, c0 + c, lanes_at<T>(c, channels), sum[n]);
+                }
+    }
+};
+
+// (channels, kernel²) to (kernel², wide), backwards if asked.
+template <class T> std::vector<T> taps_of(const DepthwiseArgs<T> &a, bool backwards) {
+    const int64_t count = a.kernel * a.kernel, wide = whole_vectors<T>(a.channels);
+    std::vector<T> taps(count * wide);
+    for (int64_t c = 0; c < a.channels; c++)
+        for (int64_t t = 0; t < count; t++) taps[(backwards ? count - 1 - t : t) * wide + c] = a.weight[c * count + t];
+    return taps;
+}
+
+template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &a) {
+    const std::vector<T> taps = taps_of(a, false);
+    mir::parallel(DepthwiseTile<T, K>::tiles(a), a.threads, [&](int64_t task) {
+        DepthwiseTile<T, K> tile(a);
+        tile.go_to(task);
+        tile.by_chunks([&] {
+            tile.stage_input();
+            tile.convolve(tile.staged, taps.data(), [&](int64_t y, int64_t x, int64_t c, int lanes, Vec<T> z) {
+                const int64_t t = tile.token(y, x);
+                z += load(a.bias + c, lanes);
+                if (a.conv) store(a.conv + t * a.channels + c, z, lanes);
+                const Vec<T> u = load(a.x + t * tile.x_channels + c, lanes);
+                store(a.y + t * a.channels + c, a.mode == mir::GATED ? u * z : a.mode == mir::SIGMOID ? u * sigmoid<T>(z) : u + gelu<T>(z), lanes);
+            });
+        });
+    });
+}
+
+template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs<T> &g) {
+    constexpr int W = Simd<T>::W;
+    using V = Vec<T>;
+    const DepthwiseArgs<T> &a = g.forward;
+    using Tile = DepthwiseTile<T, K>;
+    const std::vector<T> taps = taps_of(a, true);
+    const int64_t tiles = Tile::tiles(a), count = a.kernel * a.kernel;
+    mir::parallel(g.parts, a.threads, [&](int64_t part) {
+        Tile tile(a);
+        std::vector<T> dconv(tile.area() * tile.chunk_wide), dv(a.gamma ? TILE_HEIGHT * TILE_WIDTH * tile.wide : 0);
+        std::vector<T> sums((count + 3) * tile.wide);
+        T *dtaps = sums.data(), *dbias = dtaps + count * tile.wide, *dgamma = dbias + tile.wide, *dbeta = dgamma + tile.wide;
+        for (int64_t n = part * tiles / g.parts; n < (part + 1) * tiles / g.parts; n++) {
+            tile.go_to(n);
+            tile.by_chunks([&] {
+                tile.stage(dconv, [&](int64_t y, int64_t x, int64_t, int64_t c, int lanes) {
+                    const int64_t t = tile.token(y, x);
+                    const V dy = load(g.dy + t * a.channels + c, lanes);
+                    if (a.mode == mir::GATED) return dy * load(a.x + t * tile.x_channels + c, lanes);
+                    const V z = load(a.conv + t * a.channels + c, lanes);
+                    if (a.mode == mir::GELU) return dy * gelu_slope<T>(z);
+                    const V s = sigmoid<T>(z);
+                    return dy * load(a.x + t * a.channels + c, lanes) * s * (1 - s);
+                });
+                tile.convolve(dconv, taps.data(), [&](int64_t y, int64_t x, int64_t c, int lanes, V dx) {
+                    const int64_t t = tile.token(y, x);
+                    const V dy = load(g.dy + t * a.channels + c, lanes);
+                    T *to = g.dx + t * tile.x_channels + c;
+                    if (a.mode == mir::GELU) {
+                        store(to, dx + dy, lanes);
+                        return;
+                    }
+                    const V z = load(a.conv + t * a.channels + c, lanes);
+                    if (a.mode == mir::SIGMOID) {
+                        store(to, dx + dy * sigmoid<T>(z), lanes);
+                    } else {
+                        store(to, dy * z, lanes);
+                        store(a.gamma ? &dv[(y * TILE_WIDTH + x) * tile.wide + c] : to + a.channels, dx, a.gamma ? W : lanes);
+                    }
+                });
+                tile.stage_input();
+                for (int64_t c = 0; c < tile.channels; c += W)
+                    for (int64_t ky = 0; ky < tile.kernel; ky++) {
+                        constexpr int MOST = K ? K : 16;
+                        V sum[MOST] = {}, total = {};
+                        for (int64_t y = 0; y < tile.height; y++) {
+                            const T *from = &tile.staged[(y + ky) * tile.full_width * tile.chunk_wide + c];
+                            const T *d = &dconv[tile.place(y, 0) * tile.chunk_wide + c];
+                            for (int64_t x = 0; x < tile.width; x++) {
+                                const V dz = load(d + x * tile.chunk_wide);
+                                total += dz;
+#pragma GCC unroll 5
+                                for (int64_t kx = 0; kx < tile.kernel; kx++) sum[kx] += dz * load(from + (x + kx) * tile.chunk_wide);
+                            }
+                        }
+                        for (int64_t kx = 0; kx < tile.kernel; kx++) {
+                            T *to = dtaps + (ky * tile.kernel + kx) * tile.wide + tile.c0 + c;
+                            store(to, load(to) + sum[kx]);
+                        }
+                        if (ky == 0) store(dbias + tile.c0 + c, load(dbias + tile.c0 + c) + total);
+                    }
+            });
+            if (a.gamma)
+                for (int64_t y = 0; y < tile.height; y++)
+                    for (int64_t x = 0; x < tile.width; x++) {
+                        T *d = &dv[(y * TILE_WIDTH + x) * tile.wide];
+                        norm_backward(a.gamma, a.channels, tile.moment[tile.place(y, x)], tile.input(y, x), d, dgamma, dbeta);
+                        std::copy(d, d + a.channels, g.dx + tile.token(y, x) * tile.x_channels + a.channels);
+                    }
+        }
+        for (int64_t c = 0; c < a.channels; c++)
+            for (int64_t t = 0; t < count; t++) g.dweight[(part * a.channels + c) * count + t] = dtaps[t * tile.wide + c];
+        std::copy(dbias, dbias + a.channels, g.dbias + part * a.channels);
+        if (a.gamma) {
+            std::copy(dgamma, dgamma + a.channels, g.dgamma + part * a.channels);
+            std::copy(dbeta, dbeta + a.channels, g.dbeta + part * a.channels);
+        }
+    });
+}
+
+template <class T> void depthwise_forward(const DepthwiseArgs<T> &a) {
+    if (a.kernel == 3)
+        depthwise_forward_kernel<T, 3>(a);
+    else if (a.kernel == 5)
+        depthwise_forward_kernel<T, 5>(a);
+    else
+        depthwise_forward_kernel<T, 0>(a);
+}
+
+template <class T> void depthwise_backward(const DepthwiseGradArgs<T> &g) {
+    if (g.forward.kernel == 3)
+        depthwise_backward_kernel<T, 3>(g);
+    else if (g.forward.kernel == 5)
+        depthwise_backward_kernel<T, 5>(g);
+    else
+        depthwise_backward_kernel<T, 0>(g);
+}
+
+}  // namespace MIR_ISA
