@@ -58,11 +58,13 @@ class AttentionGradArgs(ctypes.Structure):
 class LinearArgs(ctypes.Structure):
     """`mir::LinearArgs`."""
 
-    _fields_ = (
-        [(n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "residual", "skip", "scale", "y")]
-        + [(n, _L) for n in ("rows", "inside", "outside", "x_stride")]
-        + [("eps", _D), ("gelu", _I), ("threads", _I)]
-    )
+    _fields_ = [
+        *((n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "residual", "skip", "scale", "y")),
+        *((n, _L) for n in ("rows", "inside", "outside", "x_stride")),
+        ("eps", _D),
+        ("gelu", _I),
+        ("threads", _I),
+    ]
 
 
 class LinearGradArgs(ctypes.Structure):
@@ -78,11 +80,13 @@ class LinearGradArgs(ctypes.Structure):
 class DepthwiseArgs(ctypes.Structure):
     """`mir::DepthwiseArgs`."""
 
-    _fields_ = (
-        [(n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "y", "conv")]
-        + [(n, _L) for n in ("batch", "height", "width", "channels", "kernel")]
-        + [("eps", _D), ("mode", _I), ("threads", _I)]
-    )
+    _fields_ = [
+        *((n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "y", "conv")),
+        *((n, _L) for n in ("batch", "height", "width", "channels", "kernel")),
+        ("eps", _D),
+        ("mode", _I),
+        ("threads", _I),
+    ]
 
 
 class DepthwiseGradArgs(ctypes.Structure):
