@@ -32,7 +32,7 @@ def depthwise(
     """Convolve each channel of an image by itself, zeros around it, and join the result to the input.
 
     mode `gated`: x (B, H, W, 2D) holds u and v, and the result is u · conv(norm(v)). `sigmoid`: x (B, H, W, D) gives
-    x · sigmoid(conv(x)). `gelu`: x + GELU(conv(x)). weight: (D, 1, K, K), K odd. bias: (D,), or none. norm, for `gated`:
+    x · sigmoid(conv(x)). `gelu`: x + GELU(conv(x)). weight: (D, 1, K, K), K odd. bias: (D,), or none. norm (`gated`):
     weight (D,), bias (D,) and epsilon of a layer norm. Floating point of one dtype; `cpu` takes float32 and float64.
     Returns (B, H, W, D). Raises ValueError for another dtype with `cpu`, RuntimeError where it is not available.
     """
