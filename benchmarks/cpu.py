@@ -53,7 +53,8 @@ def model(name: str = "light", scan: str = "auto", attention: str = "auto"):
     from mambairv2 import MambaIRv2
 
     torch.manual_seed(0)
-    return MambaIRv2.from_config(name, upscale=2).eval().set_backend(scan, attention)
+    dense = "auto" if scan == "auto" else "torch"
+    return MambaIRv2.from_config(name, upscale=2).eval().set_backend(scan, attention, dense)
 
 
 def forward(network, size: int) -> Callable[[], object]:
@@ -73,7 +74,7 @@ def training_step(network, backend: tuple[str, str] = ("auto", "auto")) -> Calla
     """Return one step on 4 patches of 64×64: forward, backward, Adam."""
     import torch
 
-    network.train().set_backend(*backend)
+    network.train().set_backend(*backend, "auto" if backend[0] == "auto" else "torch")
     source, target = torch.rand(4, 3, 64, 64), torch.rand(4, 3, 128, 128)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
 
@@ -95,8 +96,10 @@ def flops(network, size: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     config = network.config
+    network.set_backend(dense="torch")  # the counter sees torch's own operators only
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.rand(1, 3, size, size))
+    network.set_backend()
     pixels = (-(-size // config.window_size) * config.window_size) ** 2
     layers = sum(config.depths)
     attention = 4 * config.window_size**2 * config.embed_dim
