@@ -24,6 +24,8 @@ from mambairv2 import places
 from mambairv2.temporary import lock
 
 NAME = "manifest.jsonl"
+_START = '{"mambairv2"'
+"""Of the first line, by which a manifest is known, though it be cut short."""
 EVERY = 30.0
 """Seconds between two copies to a remote place, where a file cannot grow by a line."""
 
@@ -60,8 +62,8 @@ class Manifest:
 
         An output that has changed since is not among them. Lines cut short are passed over.
         """
-        lines = [line for line in map(_parse, self._text.splitlines()) if line]
-        if self._text and (not lines or "mambairv2" not in lines[0]):
+        lines = [line for line in map(_parse, self._text.split("\n")) if line]  # names may hold other line ends
+        if not _START.startswith(self._text[: len(_START)]):
             raise ManifestError(f"{self.place}: is no manifest; give --manifest another file")
         made: dict[str, str | None] = {}
         bytes_of: dict[str, object] = {}
@@ -69,14 +71,19 @@ class Manifest:
         for line in lines:
             settings = line.get("settings", settings)
             output = self._whole(str(line.get("output", "")))
-            if line["status"] == "run" or settings != self._settings:
+            if line["status"] == "run":
                 continue
-            if line["status"] == "done":
+            if settings != self._settings:  # what lies there may not be ours any more
+                if line["status"] == "done":
+                    made.pop(output, None)
+                elif line["status"] == "planned" and output in made:
+                    made[output] = None
+            elif line["status"] == "done":
                 made[output], bytes_of[output] = str(line.get("digest")), line.get("bytes")
             elif line["status"] == "planned":
                 made.setdefault(output, None)
         there = places.sizes(bytes_of)
-        changed = {output for output, size in there.items() if size != bytes_of[output]}
+        changed = {output for output, size in there.items() if made.get(output) and size != bytes_of[output]}
         return {output: digest for output, digest in made.items() if output not in changed}
 
     def __enter__(self) -> Manifest:

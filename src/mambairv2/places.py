@@ -6,6 +6,7 @@ decoders and encoders of libvips want files.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -153,6 +154,8 @@ def digest(place: str) -> str:
             fs, path = _open(place)
             fs.invalidate_cache(posixpath.dirname(path))
             return f"checksum:{fs.checksum(path):x}"
+    if not os.path.isfile(place):  # a pipe would be waited for, a device may never end
+        raise OSError(errno.EINVAL, "not a regular file", place)
     return f"sha256:{sha256(place)}"
 
 

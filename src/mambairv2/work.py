@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,9 @@ class Work:
         """Take the input's digest and, if there is something to do, bring the input here."""
         job = self.outcome.job
         with self._noting():
-            self.outcome.digest = places.digest(job.source)
-            self.outcome.unchanged = self.outcome.digest == job.made_from
+            with suppress(OSError):  # reading it as an image tells best what is wrong
+                self.outcome.digest = places.digest(job.source)
+                self.outcome.unchanged = self.outcome.digest == job.made_from
             if not self.outcome.unchanged:
                 self._source = self._here(job.source)
                 self._target = self._here(job.target)
