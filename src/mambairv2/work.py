@@ -131,7 +131,9 @@ class Work:
         job = self.outcome.job
         text = " ".join(str(error).split())
         if isinstance(error, ImageError | places.PlaceError):
-            return text.replace(str(self._source), job.source).replace(str(self._target), job.target)
+            for copy in self._copies:
+                text = text.replace(str(copy), job.source if copy == self._source else job.target)
+            return text
         if isinstance(error, OSError) and error.strerror:
             return f"{job.source}: {error.strerror.lower()}"
         return f"{job.source}: {text if isinstance(error, MemoryError) else f'{type(error).__name__}: {text}'}"
