@@ -112,8 +112,8 @@ def curve(card: Card, log: list[Line]) -> bytes:
     for key in sorted({key for line in log for key in line if key.endswith("/psnr")}):
         points = sorted({int(line["iteration"]): line[key] for line in log if key in line}.items())
         (drawn,) = axes.plot(*zip(*points, strict=True), marker="o", label=f"{key.removesuffix('/psnr')}, EMA weights")
-        for f in card.sets[:1] if card.task != "sr" else card.sets:
-            if f.set == key.removesuffix("/psnr"):
+        for f in card.sets:
+            if card.task == "sr" and f.set == key.removesuffix("/psnr"):  # others are measured at several levels
                 label = f"{BASE[card.task]} {f.base_psnr:.2f}"
                 axes.axhline(f.base_psnr, color=drawn.get_color(), linestyle="--", label=label)
     axes.set(title=card.name, xlabel="iteration", ylabel="validation PSNR [dB]")
