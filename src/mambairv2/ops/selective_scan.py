@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mambairv2.ops import autocast, available, chunked, cpu, gpu, reference
+from mambairv2.ops.operators import Scan
 
 Backend = Literal["auto", "reference", "chunked", "cpu", "triton"]
 Core = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -49,36 +50,23 @@ def selective_scan(
     Returns y (B, L, D) and the last state (B, D, N); gradients flow through y only.
     Raises ValueError for shapes that do not fit, RuntimeError for a backend that is not available here.
     """
-    _check_shapes(u, delta, A, B, C, D, delta_bias, order, prompt)
+    scan = Scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+    _check_shapes(scan)
     if not autocast.active(u.device):
-        return _run(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus, backend)
+        return _run(scan, backend)
     with torch.autocast(u.device.type, enabled=False):
         dtype = torch.promote_types(u.dtype, torch.float32)
-        u, delta, A, B, C, D, delta_bias = (t.to(dtype) for t in (u, delta, A, B, C, D, delta_bias))
-        prompt = None if prompt is None else prompt.to(dtype)
-        return _run(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus, backend)
+        return _run(scan.with_real(lambda t: t.to(dtype)), backend)
 
 
-def _run(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    order: Tensor | None,
-    prompt: Tensor | None,
-    delta_softplus: bool,
-    backend: Backend,
-) -> tuple[Tensor, Tensor]:
-    name = choose_backend(u, backend, A.shape[1])
+def _run(scan: Scan, backend: Backend) -> tuple[Tensor, Tensor]:
+    name = choose_backend(scan.u, backend, scan.A.shape[1])
     if name == "cpu":
-        y, last = cpu.selective_scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+        y, last = cpu.selective_scan(scan)
     elif name == "triton":
-        y, last = gpu.selective_scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+        y, last = gpu.selective_scan(scan)
     else:
-        y, last = _around(_CORES[name], u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
+        y, last = _around(_CORES[name], scan)
     return y, last.detach()
 
 
@@ -93,26 +81,12 @@ def choose_backend(u: Tensor, backend: Backend = "auto", states: int = 1) -> str
     return available.choose(backend, u.device, ("cpu", "triton", *_CORES))
 
 
-def _around(
-    core: Core,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    order: Tensor | None,
-    prompt: Tensor | None,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor]:
+def _around(core: Core, scan: Scan) -> tuple[Tensor, Tensor]:
     """Softplus, unfold by order, prompt, scan, fold; half precision in float32."""
-    dtype = u.dtype
-    if dtype in autocast.HALF:
-        u, delta, A, B, C, D, delta_bias = (t.float() for t in (u, delta, A, B, C, D, delta_bias))
-        prompt = None if prompt is None else prompt.float()
+    dtype = scan.u.dtype
+    u, delta, A, B, C, D, delta_bias, order, prompt, softplus = scan.with_real(autocast.widen)
     delta = delta + delta_bias
-    if delta_softplus:
+    if softplus:
         delta = F.softplus(delta)
     if order is not None:
         u, delta, B, C = (take(t, order) for t in (u, delta, B, C))
@@ -133,32 +107,18 @@ def take(tokens: Tensor, order: Tensor) -> Tensor:
     return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
-def _check_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    order: Tensor | None,
-    prompt: Tensor | None,
-) -> None:
+def _check_shapes(scan: Scan) -> None:
+    u, A, order = scan.u, scan.A, scan.order
     if u.ndim != 3 or A.ndim != 2:
         raise ValueError(f"u must be (B, L, D) and A (D, N), got {tuple(u.shape)} and {tuple(A.shape)}")
     batch, length, channels = u.shape
-    states = A.shape[1]
+    per_token, per_state = (batch, length, channels), (batch, length, A.shape[1])
     expected = {
-        "delta": (delta, (batch, length, channels)),
-        "A": (A, (channels, states)),
-        "B": (B, (batch, length, states)),
-        "C": (C, (batch, length, states)),
-        "D": (D, (channels,)),
-        "delta_bias": (delta_bias, (channels,)),
-        "order": (order, (batch, length)),
-        "prompt": (prompt, (batch, length, states)),
+        **{"delta": per_token, "B": per_state, "C": per_state, "prompt": per_state, "order": (batch, length)},
+        **{"A": (channels, A.shape[1]), "D": (channels,), "delta_bias": (channels,)},
     }
-    for name, (tensor, shape) in expected.items():
+    for name, shape in expected.items():
+        tensor = getattr(scan, name)
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must be {shape} for u {tuple(u.shape)}, got {tuple(tensor.shape)}")
     if order is not None and order.dtype != torch.int64:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from mambairv2.ops import triton_attention, triton_scan, triton_scan_backward
 from mambairv2.ops.gpu import INTERPRETED, WINDOW, attention_outputs, scan_outputs, tile_of
 from mambairv2.ops.native import rows
+from mambairv2.ops.operators import Scan
 
 # Programs wanted at once: a few for each processor of a large GPU; the same on any, so that sums are too.
 PROGRAMS = 1024
@@ -20,9 +21,10 @@ SHORTEST_RUN = 4  # tiles
 FUSED = {"enable_fp_fusion": True}  # said, since Triton warns where it is not
 
 
-def _scan_sizes(u: Tensor, states: int) -> tuple[dict[str, int], int, int, int, int]:
-    """Return the block sizes, T, blocks of channels, tiles, and tiles of a run."""
-    batch, length, channels = u.shape
+def _scan_sizes(scan: Scan) -> tuple[dict[str, int], int, int, int]:
+    """Return the block sizes, blocks of channels, tiles, and tiles of a run."""
+    batch, length, channels = scan.u.shape
+    states = scan.A.shape[1]
     block_d = min(16, triton.next_power_of_2(channels))
     block_n = triton.next_power_of_2(states)
     tile = tile_of(states)
@@ -30,128 +32,89 @@ def _scan_sizes(u: Tensor, states: int) -> tuple[dict[str, int], int, int, int, 
     runs = max(1, min(PROGRAMS // max(1, batch * blocks), tiles // SHORTEST_RUN))
     sizes = {"TILE": tile, "BLOCK_D": block_d, "BLOCK_N": block_n, **FUSED}
     sizes["num_warps"] = max(1, min(8, block_d * block_n // 32))
-    return sizes, tile, blocks, tiles, triton.cdiv(tiles, runs)
+    return sizes, blocks, tiles, triton.cdiv(tiles, runs)
 
 
-def scan_forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    order: Tensor | None,
-    prompt: Tensor | None,
-    delta_softplus: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return y (B, L, D), the last state (B, D, N), and states before each tile (B, L/T, D, N) if asked."""
-    y, last, states = scan_outputs(u, A, keep_states)
-    batch, length, channels = u.shape
-    n = A.shape[1]
+    y, last, states = scan_outputs(scan, keep_states)
     if y.numel() == 0:
         return y, last.zero_(), states
-    u, delta, B, C = rows(u), rows(delta), rows(B), rows(C)
-    A, D, delta_bias = A.contiguous(), D.contiguous(), delta_bias.contiguous()
-    prompt = None if prompt is None else rows(prompt)
-    order = None if order is None else order.contiguous()
-    sizes, _, blocks, tiles, per_run = _scan_sizes(u, n)
+    scan = _prepared(scan)
+    sizes, blocks, tiles, per_run = _scan_sizes(scan)
     runs = triton.cdiv(tiles, per_run)
-    starts = None
-    if runs > 1:
-        right = (B, B.stride(1), None, 0)
-        starts = _run_starts(u, u.stride(1), right, delta, A, delta_bias, order, delta_softplus, False)
-    triton_scan.outputs[(batch * runs, blocks)](
-        *(u, delta, A, B, C, D, delta_bias, order, prompt, starts, y, last),
-        states if keep_states else None,
-        *(length, channels, tiles, per_run),
-        *(t.stride(1) for t in (u, delta, B, C)),
-        0 if prompt is None else prompt.stride(1),
-        N=n,
-        SOFTPLUS=delta_softplus,
+    right = (scan.B, scan.B.stride(1), None, 0)
+    starts = _run_starts(scan, scan.u, scan.u.stride(1), right, reverse=False) if runs > 1 else None
+    triton_scan.outputs[(y.shape[0] * runs, blocks)](
+        *(*scan[:9], starts, y, last, states if keep_states else None),
+        *(*y.shape[1:], tiles, per_run, *_strides(scan)),
+        N=last.shape[2],
+        SOFTPLUS=scan.delta_softplus,
         **sizes,
     )
     return y, last, states
 
 
+def _prepared(scan: Scan) -> Scan:
+    """Return the scan with tokens at one stride and everything else contiguous."""
+    order = None if scan.order is None else scan.order.contiguous()
+    return scan.with_real(lambda t: rows(t) if t.ndim == 3 else t.contiguous())._replace(order=order)
+
+
+def _strides(scan: Scan) -> list[int]:
+    """Return from one token to the next of u, delta, B, C and the prompt."""
+    strided = (scan.u, scan.delta, scan.B, scan.C, scan.prompt)
+    return [0 if t is None else t.stride(1) for t in strided]
+
+
 def _run_starts(
-    left: Tensor,
-    left_stride: int,
-    right: tuple[Tensor, int, Tensor | None, int],
-    delta: Tensor,
-    A: Tensor,
-    delta_bias: Tensor,
-    order: Tensor | None,
-    softplus: bool,
-    reverse: bool,
+    scan: Scan, left: Tensor, left_stride: int, right: tuple[Tensor, int, Tensor | None, int], *, reverse: bool
 ) -> Tensor:
     """Return what each run starts from, (B, R, D, N): states, or gradients of states if reverse."""
-    batch, length, channels = delta.shape
-    n = A.shape[1]
-    sizes, _, blocks, tiles, per_run = _scan_sizes(delta, n)
+    batch, length, channels = scan.delta.shape
+    n = scan.A.shape[1]
+    sizes, blocks, tiles, per_run = _scan_sizes(scan)
     runs = triton.cdiv(tiles, per_run)
-    ends = delta.new_empty(batch, runs, channels, n, dtype=torch.float32)
-    totals = delta.new_empty(batch, runs, channels, dtype=torch.float32)
+    ends = scan.delta.new_empty(batch, runs, channels, n, dtype=torch.float32)
+    totals = scan.delta.new_empty(batch, runs, channels, dtype=torch.float32)
     triton_scan.run_ends[(batch * runs, blocks)](
-        *(delta, A, delta_bias, order, left, left_stride, *right, ends, totals),
-        *(length, channels, tiles, per_run, delta.stride(1)),
+        *(scan.delta, scan.A, scan.delta_bias, scan.order, left, left_stride, *right, ends, totals),
+        *(length, channels, tiles, per_run, scan.delta.stride(1)),
         N=n,
-        SOFTPLUS=softplus,
+        SOFTPLUS=scan.delta_softplus,
         REVERSE=reverse,
         **sizes,
     )
     del sizes["TILE"]
-    triton_scan.run_starts[(batch, blocks)](ends, totals, A, channels, runs, N=n, REVERSE=reverse, **sizes)
+    triton_scan.run_starts[(batch, blocks)](ends, totals, scan.A, channels, runs, N=n, REVERSE=reverse, **sizes)
     return ends
 
 
-def scan_backward(
-    dy: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    delta_bias: Tensor,
-    order: Tensor | None,
-    prompt: Tensor | None,
-    delta_softplus: bool,
-    states: Tensor,
-) -> list[Tensor]:
+def scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
     """Return du, ddelta, dA, dB, dC, dD, ddelta_bias, each like what it belongs to."""
-    batch, length, channels = u.shape
-    n = A.shape[1]
-    inputs = (u, delta, A, B, C, D, delta_bias)
-    if u.numel() == 0:
-        return [t.new_zeros(t.shape) for t in inputs]
-    dy, u, delta, B, C = dy.contiguous(), rows(u), rows(delta), rows(B), rows(C)
-    A, D, delta_bias = A.contiguous(), D.contiguous(), delta_bias.contiguous()
-    prompt = None if prompt is None else rows(prompt)
-    order = None if order is None else order.contiguous()
-    prompt_stride = 0 if prompt is None else prompt.stride(1)
-    sizes, _, blocks, tiles, per_run = _scan_sizes(u, n)
+    batch, length, channels = dy.shape
+    n = scan.A.shape[1]
+    if dy.numel() == 0:
+        return [t.new_zeros(t.shape) for t in scan[:7]]
+    dy, scan = dy.contiguous(), _prepared(scan)
+    sizes, blocks, tiles, per_run = _scan_sizes(scan)
     runs = triton.cdiv(tiles, per_run)
-    starts = None
-    if runs > 1:
-        right = (C, C.stride(1), prompt, prompt_stride)
-        starts = _run_starts(dy, channels, right, delta, A, delta_bias, order, delta_softplus, True)
-    du, ddelta = (t.new_empty(batch, length, channels) for t in (u, delta))
-    dB, dC = (u.new_empty(blocks, batch, length, n, dtype=torch.float32) for _ in range(2))
-    dA = u.new_empty(batch, runs, channels, n, dtype=torch.float32)
-    dD, dbias = (u.new_empty(batch, runs, channels, dtype=torch.float32) for _ in range(2))
+    strides = _strides(scan)
+    right = (scan.C, scan.C.stride(1), scan.prompt, strides[-1])
+    starts = _run_starts(scan, dy, channels, right, reverse=True) if runs > 1 else None
+    du, ddelta = (t.new_empty(batch, length, channels) for t in (scan.u, scan.delta))
+    dB, dC = (dy.new_empty(blocks, batch, length, n, dtype=torch.float32) for _ in range(2))
+    dA = dy.new_empty(batch, runs, channels, n, dtype=torch.float32)
+    dD, dbias = (dy.new_empty(batch, runs, channels, dtype=torch.float32) for _ in range(2))
     triton_scan_backward.gradients[(batch * runs, blocks)](
-        *(dy, u, delta, A, B, C, D, delta_bias, order, prompt, states, starts),
-        *(du, ddelta, dA, dB, dC, dD, dbias, length, channels, tiles, per_run),
-        *(t.stride(1) for t in (u, delta, B, C)),
-        prompt_stride,
+        *(dy, *scan[:9], states, starts, du, ddelta, dA, dB, dC, dD, dbias),
+        *(length, channels, tiles, per_run, *strides),
         N=n,
-        SOFTPLUS=delta_softplus,
+        SOFTPLUS=scan.delta_softplus,
         **sizes,
     )
     sums = [dA.sum((0, 1)), dB.sum(0), dC.sum(0), dD.sum((0, 1)), dbias.sum((0, 1))]
-    return [du, ddelta, *(t.to(like.dtype) for t, like in zip(sums, inputs[2:], strict=True))]
+    return [du, ddelta, *(t.to(like.dtype) for t, like in zip(sums, scan[2:7], strict=True))]
 
 
 def _attention_sizes(qkv: Tensor, heads: int, shift: int) -> tuple[list[float], dict[str, int | str], int]:
