@@ -21,11 +21,11 @@ import torch
 
 from mambairv2.cards import Card, Figures
 from mambairv2.evaluate import mean
-from mambairv2.files import write_whole
 from mambairv2.measure import Plan, measure
 from mambairv2.recipe import Recipe, load_recipe
 from mambairv2.report import BASE, Result, pair, table
 from mambairv2.tasks import TASKS
+from mambairv2.temporary import write_whole
 from mambairv2.weights import PRETRAINED, load_model, read_metadata
 
 mpl.use("Agg")

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from mambairv2.evaluate import Protocol, Score, evaluate_set, mean
-from mambairv2.files import write_whole
 from mambairv2.measure import LEVELS
 from mambairv2.model import MambaIRv2
 from mambairv2.report import table
+from mambairv2.temporary import write_whole
 from mambairv2.weights import load_model, read_metadata
 
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))

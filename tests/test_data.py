@@ -1,4 +1,7 @@
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +55,33 @@ def test_cache_is_reused_until_a_file_changes(folder, tmp_path):
     _write(folder / "new.png", _picture(40, 40))
     assert open_cache([folder], 2, 3, cache_dir=tmp_path / "cache").folder != first.folder
     assert not list((tmp_path / "cache").glob("*.*"))
+
+
+DECODE = """
+import sys, time
+from pathlib import Path
+from mambairv2.data import open_cache
+def stall(done, total):
+    if done == 2:
+        print("decoding", flush=True)
+        time.sleep(60)
+open_cache([Path(sys.argv[1])], 2, 3, cache_dir=Path(sys.argv[2]), tick=stall)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks that tell what a killed process left")
+def test_decoding_that_was_killed_leaves_nothing_behind(folder, tmp_path):
+    command = [sys.executable, "-c", DECODE, str(folder), str(tmp_path / "cache")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout.readline() == b"decoding\n"
+    (unfinished,) = (tmp_path / "cache").iterdir()
+    grey = open_cache([folder], 2, 1, cache_dir=tmp_path / "cache").folder
+    assert unfinished.is_dir()  # a live process's is left alone
+    process.kill()
+    process.communicate()
+    whole = open_cache([folder], 2, 3, cache_dir=tmp_path / "cache").folder
+    assert set((tmp_path / "cache").iterdir()) == {grey, whole}
 
 
 def test_broken_images_are_left_out_and_named(folder, tmp_path):

@@ -15,7 +15,7 @@ import torch
 
 from mambairv2.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from mambairv2.data import open_cache
-from mambairv2.files import write_whole
+from mambairv2.temporary import write_whole
 from mambairv2.weights import load_model
 
 RECIPE = """

@@ -31,8 +31,8 @@ with temporary.replacing(Path(sys.argv[1])) as path:
     assert os.listdir(tmp_path) == [name]
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert temporary.clean([tmp_path]) == 1
-    assert os.listdir(tmp_path) == []
+    temporary.write_whole(tmp_path / "b.txt", "whole")  # cleans first, as every run does
+    assert os.listdir(tmp_path) == ["b.txt"]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -67,6 +67,15 @@ def test_without_locks_files_are_written_and_none_is_removed(tmp_path, monkeypat
         path.write_bytes(b"whole")
         assert temporary.clean([tmp_path]) == 0
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_failed_write_names_its_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    temporary.write_whole(tmp_path / "new" / "a.txt", "old")
+    monkeypatch.setattr(temporary.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match=r"No space left on device: '.*/new/a\.txt'"):
+        temporary.write_whole(tmp_path / "new" / "a.txt", "new")
+    assert (tmp_path / "new" / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path / "new") == ["a.txt"]
 
 
 def test_outputs_have_the_permissions_of_any_new_file(tmp_path):

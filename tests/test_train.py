@@ -259,9 +259,7 @@ def test_checkpoints_are_whole_rolled_and_survive_a_damaged_one(tmp_path):
         save_checkpoint(tmp_path, iteration, {"iteration": iteration}, keep=2)
     assert [path.name[-4:] for path in checkpoints(tmp_path)] == ["4.pt", "3.pt"]
     checkpoints(tmp_path)[0].write_bytes(b"cut")
-    (tmp_path / ".checkpoint-000000009.pt.x.tmp").write_bytes(b"cut")
     assert load_checkpoint(tmp_path) == {"iteration": 3}
-    assert not list(tmp_path.glob(".*.tmp"))
     checkpoints(tmp_path)[1].write_bytes(b"")
     with pytest.raises(ValueError, match="--fresh"):
         load_checkpoint(tmp_path)

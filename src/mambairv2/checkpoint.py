@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mambairv2.files import write_whole
+from mambairv2.temporary import write_whole
 
 Content = dict[str, object]
 _PREFIX = "checkpoint-"
@@ -42,7 +42,6 @@ def load_checkpoint(run: Path) -> Content | None:
 
     Raises ValueError if there are checkpoints and none can be read.
     """
-    _remove(list(run.glob(".*.tmp")))  # left by a killed process
     faults = []
     for path in checkpoints(run):
         try:

@@ -148,9 +148,9 @@ def reproduce(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Fill the paper's tables with our figures and the differences, for the weights and test sets at hand."""
-    from mambairv2.files import write_whole
     from mambairv2.memory import keep_freed_memory
     from mambairv2.reproduce import Network, document, measure_all
+    from mambairv2.temporary import write_whole
     from mambairv2.weights import pretrained
 
     keep_freed_memory()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy.typing as npt
 import pyvips
 
 from mambairv2.imresize import imresize
+from mambairv2.temporary import scratch
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -222,16 +221,14 @@ def open_cache(
     place = cache_dir / key
     if not place.is_dir():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=cache_dir))
         try:
-            _build(unfinished, pairs, scale, channels, tick)
-            unfinished.rename(place)
+            with scratch(cache_dir) as unfinished:
+                _build(unfinished, pairs, scale, channels, tick)
+                unfinished.rename(place)
         except OSError as error:
             if not place.is_dir():  # another process was not faster: a real failure, such as a full disk
                 reason = f"the decoded images could not be written into {cache_dir}: {error.strerror}"
                 raise OSError(f"{reason}; free some space, or keep them on another disk") from None
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     index = json.loads((place / "index.json").read_text())
     entries = tuple(Entry(**{**entry, "cells": tuple(entry["cells"])}) for entry in index["entries"])
     return Cache(place, scale, channels, entries, tuple(index["skipped"]))

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mambairv2.files import write_whole
+from mambairv2.temporary import write_whole
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

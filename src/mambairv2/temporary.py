@@ -1,7 +1,8 @@
-"""Temporary files beside outputs: made, moved over the output, and cleaned where a killed run left them.
+"""Outputs that are there whole or not at all: made beside, moved into place, cleaned where a killed run left them.
 
-Each is locked by the run that writes it. The lock ends with the process, however that ends, so that the next
-run can tell what is left over from what is still written, on other machines and in containers too.
+Each temporary file or folder is locked by the run that writes it. The lock ends with the process, however that
+ends, so that the next run can tell what is left over from what is still written, on other machines and in
+containers too.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ def _name(suffix: str = "") -> str:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for copies in the system's folder of temporary files (`TMPDIR`), removed at the end.
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """A folder in `parent`, by default the system's for temporary files (`TMPDIR`), removed at the end unless renamed.
 
     It counts as in use, files and all, for as long. What earlier runs left there is removed first. Raises OSError.
     """
-    parent = Path(tempfile.gettempdir())
+    parent = parent or Path(tempfile.gettempdir())
     clean([parent])
     while True:
         folder = parent / _name()
@@ -89,6 +90,21 @@ def replacing(target: Path) -> Iterator[Path]:
         if descriptor >= 0:
             os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(target: Path, content: bytes | str) -> None:
+    """Write a file: a reader sees the old one or the new one.
+
+    Makes the folder, and removes what killed runs left in it. Raises OSError naming the target, such as for a full
+    disk, with the old file as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clean([target.parent])
+    try:
+        with replacing(target) as temporary:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:  # a failed write does not name its file
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 def clean(folders: Iterable[Path]) -> int:

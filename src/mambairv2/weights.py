@@ -16,10 +16,10 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from mambairv2.config import MambaIRv2Config, Upsampler
-from mambairv2.files import write_whole
 from mambairv2.model import MambaIRv2
 from mambairv2.names import BUFFERS, to_ours, to_published
 from mambairv2.ops.window_attention import relative_position_index
+from mambairv2.temporary import write_whole
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 State = dict[str, Tensor]
