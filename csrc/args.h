@@ -43,7 +43,7 @@ template <class T> struct LinearArgs {
 template <class T> struct LinearGradArgs {
     LinearArgs<T> forward;
     const T *dy;
-    T *dx, *dskip, *dweight, *dbias, *dscale, *dgamma, *dbeta;
+    T *dx, *dskip, *dweight, *dbias, *dgamma, *dbeta, *dscale;
     int64_t parts;
 };
 

@@ -5,7 +5,7 @@ Shape legend: B batch, H W height and width, D channels of the convolution, K it
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mambairv2.ops import native
 from mambairv2.ops.linear import Backend, Norm, parts_for, use_native
 from mambairv2.ops.native import pointer
+from mambairv2.ops.operators import define, needs_gradient
 
 Mode = Literal["gated", "sigmoid", "gelu"]
 MODES = get_args(Mode)
@@ -39,8 +40,8 @@ def depthwise(
     if use_native(x, backend) and weight.shape[-1] <= MAX_KERNEL:
         gamma, beta, eps = norm if norm is not None else (None, None, 0.0)
         bias = weight.new_zeros(len(weight)) if bias is None else bias
-        keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
-        y: Tensor = _depthwise(x, weight, bias, gamma, beta, MODES.index(mode), eps, keep)[0]
+        keep = needs_gradient(x, weight, bias, gamma)
+        y: Tensor = _run(x, weight, bias, gamma, beta, MODES.index(mode), eps, keep)[0]
         return y
     u, v = x.chunk(2, dim=-1) if mode == "gated" else (x, x)
     if norm is not None:
@@ -52,115 +53,91 @@ def depthwise(
     return u * torch.sigmoid(z) if mode == "sigmoid" else u + F.gelu(z)
 
 
-@torch.library.custom_op("mambairv2::depthwise_cpu", mutates_args=(), device_types="cpu")
-def _depthwise(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    mode: int,
-    eps: float,
-    keep_conv: bool,
-) -> tuple[Tensor, Tensor]:
-    args, _alive = _arguments(x, weight, bias, gamma, beta, mode, eps)
-    y, conv = _outputs(x, weight, keep_conv)
-    args.y, args.conv = y.data_ptr(), conv.data_ptr() if keep_conv else None
-    native.call("depthwise_forward", x.dtype, args)
-    return y, conv
+class _Depthwise(NamedTuple):
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    gamma: Tensor | None
+    beta: Tensor | None
+    mode: int
+    eps: float
 
 
-@_depthwise.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    mode: int,
-    eps: float,
-    keep_conv: bool,
-) -> tuple[Tensor, Tensor]:
-    return _outputs(x, weight, keep_conv)
+_DEPTHWISE = "Tensor x, Tensor weight, Tensor bias, Tensor? gamma, Tensor? beta, int mode, float eps"
 
 
-def _outputs(x: Tensor, weight: Tensor, keep_conv: bool) -> tuple[Tensor, Tensor]:
-    size = (*x.shape[1:3], weight.shape[0])
-    return x.new_empty(x.shape[0], *size), x.new_empty(x.shape[0] if keep_conv else 0, *size)
-
-
-def _arguments(
-    x: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor | None, beta: Tensor | None, mode: int, eps: float
-) -> tuple[native.DepthwiseArgs, list[Tensor | None]]:
+def _arguments(given: _Depthwise) -> tuple[native.DepthwiseArgs, list[Tensor | None]]:
     """Fill the C struct; the list keeps alive what it points to."""
-    given = (x, weight, bias, gamma, beta)
-    native.check_dtype(*given)
-    alive = [None if t is None else t.contiguous() for t in given]
-    sizes = (*x.shape[:3], weight.shape[0], weight.shape[-1])
-    args = native.DepthwiseArgs(*map(pointer, alive), None, None, *sizes, eps, mode, torch.get_num_threads())
+    native.check_dtype(*given[:5])
+    alive = [None if t is None else t.contiguous() for t in given[:5]]
+    sizes = (*given.x.shape[:3], given.weight.shape[0], given.weight.shape[-1])
+    pointers = map(pointer, alive)
+    args = native.DepthwiseArgs(*pointers, None, None, *sizes, given.eps, given.mode, torch.get_num_threads())
     return args, alive
 
 
-@torch.library.custom_op("mambairv2::depthwise_backward_cpu", mutates_args=(), device_types="cpu")
-def _depthwise_backward(
-    dy: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    conv: Tensor,
-    mode: int,
-    eps: float,
-) -> list[Tensor]:
-    forward, _alive = _arguments(x, weight, bias, gamma, beta, mode, eps)
+def _outputs(given: _Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
+    size = (*given.x.shape[1:3], given.weight.shape[0])
+    return given.x.new_empty(given.x.shape[0], *size), given.x.new_empty(given.x.shape[0] if keep_conv else 0, *size)
+
+
+def _forward(given: _Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
+    args, _alive = _arguments(given)
+    y, conv = _outputs(given, keep_conv)
+    args.y, args.conv = y.data_ptr(), conv.data_ptr() if keep_conv else None
+    native.call("depthwise_forward", y.dtype, args)
+    return y, conv
+
+
+def _backward(dy: Tensor, given: _Depthwise, conv: Tensor) -> list[Tensor]:
+    forward, _alive = _arguments(given)
     forward.conv = conv.data_ptr()
     dy = dy.contiguous()
-    parts = parts_for(x.shape[0] * x.shape[1] * x.shape[2] // 512)
-    dx, sums = _gradients(x, weight, gamma, parts)
-    dweight, dbias, dgamma, dbeta = sums
-    pointers = map(pointer, (dy, dx, dweight, dbias, dgamma, dbeta))
-    args = native.DepthwiseGradArgs(forward, *pointers, parts)
-    native.call("depthwise_backward", x.dtype, args)
+    parts = parts_for(dy.shape[0] * dy.shape[1] * dy.shape[2] // 512)
+    dx, sums = _gradients(given, parts)
+    pointers = map(pointer, (dy, dx, *sums))
+    native.call("depthwise_backward", dy.dtype, native.DepthwiseGradArgs(forward, *pointers, parts))
     return [dx, *(t.sum(0) for t in sums)]
 
 
-@_depthwise_backward.register_fake
-def _(
-    dy: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    conv: Tensor,
-    mode: int,
-    eps: float,
-) -> list[Tensor]:
-    dx, sums = _gradients(x, weight, gamma, 1)
-    return [dx, *(t.sum(0) for t in sums)]
-
-
-def _gradients(x: Tensor, weight: Tensor, gamma: Tensor | None, parts: int) -> tuple[Tensor, list[Tensor]]:
+def _gradients(given: _Depthwise, parts: int) -> tuple[Tensor, list[Tensor]]:
     """Room for dx, and the parts of dweight, dbias, dgamma, dbeta; empty for what is not there."""
-    channels = weight.shape[0]
-    normed = 0 if gamma is None else channels
-    return x.new_empty(x.shape), [
-        x.new_empty(parts, *size) for size in (tuple(weight.shape), (channels,), (normed,), (normed,))
-    ]
+    channels, new = given.weight.shape[0], given.x.new_empty
+    normed = 0 if given.gamma is None else channels
+    sizes = (tuple(given.weight.shape), (channels,), (normed,), (normed,))
+    return new(given.x.shape), [new(parts, *size) for size in sizes]
+
+
+def _backward_shapes(given: _Depthwise) -> list[Tensor]:
+    dx, sums = _gradients(given, 1)
+    return [dx, *(t.sum(0) for t in sums)]
+
+
+_run_backward = define(
+    "depthwise_backward_cpu",
+    f"(Tensor dy, {_DEPTHWISE}, Tensor conv) -> Tensor[]",
+    lambda dy, *args: _backward(dy, _Depthwise(*args[:-1]), args[-1]),
+    lambda _, *args: _backward_shapes(_Depthwise(*args[:-1])),
+)
 
 
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    *tensors, ctx.mode, ctx.eps, _ = inputs
-    ctx.save_for_backward(*tensors, output[1])
+    ctx.options = inputs[5:7]
+    ctx.save_for_backward(*inputs[:5], output[1])
 
 
 def _gradient(ctx, dy, _conv):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    tensors = ctx.saved_tensors
-    backward = torch.ops.mambairv2.depthwise_backward_cpu
-    dx, dweight, dbias, dgamma, dbeta = backward(dy, *tensors, ctx.mode, ctx.eps)
+    *tensors, conv = ctx.saved_tensors
+    dx, dweight, dbias, dgamma, dbeta = _run_backward(dy, *tensors, *ctx.options, conv)
     normed = (dgamma, dbeta) if tensors[3] is not None else (None, None)
     return dx, dweight, dbias, *normed, None, None, None
 
 
-_depthwise.register_autograd(_gradient, setup_context=_save)
+_run = define(
+    "depthwise_cpu",
+    f"({_DEPTHWISE}, bool keep_conv) -> (Tensor, Tensor)",
+    lambda *args: _forward(_Depthwise(*args[:-1]), args[-1]),
+    lambda *args: _outputs(_Depthwise(*args[:-1]), args[-1]),
+    gradient=_gradient,
+    save=_save,
+)

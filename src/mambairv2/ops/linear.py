@@ -5,7 +5,7 @@ Shape legend: ... any leading sizes, K channels in, N channels out.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mambairv2.ops import available, cpu, native
 from mambairv2.ops.native import pointer
+from mambairv2.ops.operators import define
 
 Backend = Literal["auto", "torch", "cpu"]
 Norm = tuple[Tensor, Tensor, float]
@@ -43,7 +44,7 @@ def linear(
         tokens, outside = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], weight.shape[0])
         residual = None if residual is None else residual.reshape(-1, weight.shape[0])
         skip = None if skip is None else skip.reshape(-1, weight.shape[0])
-        y: Tensor = _linear(tokens, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
+        y: Tensor = _run(tokens, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
         return y.view(outside)
     if norm is not None:
         x = F.layer_norm(x, x.shape[-1:], *norm)
@@ -69,131 +70,99 @@ def parts_for(tasks: int) -> int:
     return max(1, min(PARTS, tasks))
 
 
-@torch.library.custom_op("mambairv2::linear_cpu", mutates_args=(), device_types="cpu")
-def _linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    residual: Tensor | None,
-    skip: Tensor | None,
-    scale: Tensor | None,
-    eps: float,
-    gelu: bool,
-) -> Tensor:
-    args, _alive = _arguments(x, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
-    y = x.new_empty(x.shape[0], weight.shape[0])
-    args.y = y.data_ptr()
-    native.call("linear_forward", x.dtype, args)
-    return y
+class _Linear(NamedTuple):
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    gamma: Tensor | None
+    beta: Tensor | None
+    residual: Tensor | None
+    skip: Tensor | None
+    scale: Tensor | None
+    eps: float
+    gelu: bool
 
 
-@_linear.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    residual: Tensor | None,
-    skip: Tensor | None,
-    scale: Tensor | None,
-    eps: float,
-    gelu: bool,
-) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
+_LINEAR = (
+    "Tensor x, Tensor weight, Tensor? bias, Tensor? gamma, Tensor? beta, Tensor? residual, Tensor? skip, "
+    "Tensor? scale, float eps, bool gelu"
+)
 
 
-def _arguments(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    residual: Tensor | None,
-    skip: Tensor | None,
-    scale: Tensor | None,
-    eps: float,
-    gelu: bool,
-) -> tuple[native.LinearArgs, list[Tensor | None]]:
+def _arguments(linear: _Linear) -> tuple[native.LinearArgs, list[Tensor | None]]:
     """Fill the C struct; the list keeps alive what it points to."""
-    given = (weight, bias, gamma, beta, residual, skip, scale)
+    x, *given, eps, gelu = linear
     native.check_dtype(x, *given)
     x = x if x.stride(1) == 1 and x.stride(0) >= x.shape[1] else x.contiguous()
     alive = [x, *(None if t is None else t.contiguous() for t in given)]
-    sizes = (x.shape[0], x.shape[1], weight.shape[0], x.stride(0))
+    sizes = (x.shape[0], x.shape[1], linear.weight.shape[0], x.stride(0))
     args = native.LinearArgs(*map(pointer, alive), None, *sizes, eps, int(gelu), torch.get_num_threads())
     return args, alive
 
 
-@torch.library.custom_op("mambairv2::linear_backward_cpu", mutates_args=(), device_types="cpu")
-def _linear_backward(
-    dy: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    skip: Tensor | None,
-    scale: Tensor | None,
-    eps: float,
-    gelu: bool,
-) -> list[Tensor]:
-    forward, _alive = _arguments(x, weight, bias, gamma, beta, None, skip, scale, eps, gelu)
+def _output(linear: _Linear) -> Tensor:
+    return linear.x.new_empty(linear.x.shape[0], linear.weight.shape[0])
+
+
+def _forward(linear: _Linear) -> Tensor:
+    args, _alive = _arguments(linear)
+    y = _output(linear)
+    args.y = y.data_ptr()
+    native.call("linear_forward", y.dtype, args)
+    return y
+
+
+def _backward(dy: Tensor, linear: _Linear) -> list[Tensor]:
+    forward, _alive = _arguments(linear)
     dy = dy.contiguous()
-    parts = parts_for(x.shape[0] // 256)
-    dx, dskip, sums = _gradients(x, weight, gamma, skip, parts)
-    optional = (dskip if skip is not None else None, *sums[:2], *sums[2:])
-    dskip_, dweight, dbias, dscale, dgamma, dbeta = optional
-    pointers = (dy, dx, dskip_, dweight, dbias, dscale, dgamma, dbeta)
-    args = native.LinearGradArgs(forward, *map(pointer, pointers), parts)
-    native.call("linear_backward", x.dtype, args)
+    parts = parts_for(dy.shape[0] // 256)
+    dx, dskip, sums = _gradients(linear, parts)
+    pointers = map(pointer, (dy, dx, dskip, *sums))
+    native.call("linear_backward", dy.dtype, native.LinearGradArgs(forward, *pointers, parts))
     return [dx, dskip, *(t.sum(0) for t in sums)]
 
 
-@_linear_backward.register_fake
-def _(
-    dy: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    skip: Tensor | None,
-    scale: Tensor | None,
-    eps: float,
-    gelu: bool,
-) -> list[Tensor]:
-    dx, dskip, sums = _gradients(x, weight, gamma, skip, 1)
+def _gradients(linear: _Linear, parts: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Room for dx, dskip, and the parts of dweight, dbias, dgamma, dbeta, dscale; empty for what is not there."""
+    (out, inside), new = linear.weight.shape, linear.x.new_empty
+    scaled, normed = 0 if linear.skip is None else out, 0 if linear.gamma is None else inside
+    sums = [new(parts, *size) for size in ((out, inside), (out,), (normed,), (normed,), (scaled,))]
+    return new(linear.x.shape), new(0 if linear.skip is None else linear.x.shape[0], out), sums
+
+
+def _backward_shapes(linear: _Linear) -> list[Tensor]:
+    dx, dskip, sums = _gradients(linear, 1)
     return [dx, dskip, *(t.sum(0) for t in sums)]
 
 
-def _gradients(
-    x: Tensor, weight: Tensor, gamma: Tensor | None, skip: Tensor | None, parts: int
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Room for dx, dskip, and the parts of dweight, dbias, dscale, dgamma, dbeta; empty for what is not there."""
-    out, inside = weight.shape
-    scaled, normed = 0 if skip is None else out, 0 if gamma is None else inside
-    sums = [x.new_empty(parts, *size) for size in ((out, inside), (out,), (scaled,), (normed,), (normed,))]
-    return x.new_empty(x.shape), x.new_empty(0 if skip is None else x.shape[0], out), sums
+_run_backward = define(
+    "linear_backward_cpu",
+    f"(Tensor dy, {_LINEAR}) -> Tensor[]",
+    lambda dy, *given: _backward(dy, _Linear(*given)),
+    lambda _, *given: _backward_shapes(_Linear(*given)),
+)
 
 
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    x, weight, bias, gamma, beta, residual, skip, scale, ctx.eps, ctx.gelu = inputs
-    ctx.has_residual = residual is not None
-    ctx.save_for_backward(x, weight, bias, gamma, beta, skip, scale)
+    linear = _Linear(*inputs)
+    ctx.has_residual, ctx.options = linear.residual is not None, linear[8:]
+    ctx.save_for_backward(*linear._replace(residual=None)[:8])
 
 
 def _gradient(ctx, dy):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    tensors = ctx.saved_tensors
-    _, _, bias, gamma, _, skip, _ = tensors
-    backward = torch.ops.mambairv2.linear_backward_cpu
-    dx, dskip, dweight, dbias, dscale, dgamma, dbeta = backward(dy, *tensors, ctx.eps, ctx.gelu)
-    normed = (dgamma, dbeta) if gamma is not None else (None, None)
-    skipped = (dskip, dscale) if skip is not None else (None, None)
+    saved = ctx.saved_tensors
+    dx, dskip, dweight, dbias, dgamma, dbeta, dscale = _run_backward(dy, *saved, *ctx.options)
     dresidual = dy if ctx.has_residual else None
-    return dx, dweight, dbias if bias is not None else None, *normed, dresidual, *skipped, None, None
+    grads = (dx, dweight, dbias, dgamma, dbeta, dresidual, dskip, dscale)
+    given = (True, True, *(t is not None for t in saved[2:5]), True, *(t is not None for t in saved[6:]))
+    return *(grad if there else None for grad, there in zip(grads, given, strict=True)), None, None
 
 
-_linear.register_autograd(_gradient, setup_context=_save)
+_run = define(
+    "linear_cpu",
+    f"({_LINEAR}) -> Tensor",
+    lambda *given: _forward(_Linear(*given)),
+    lambda *given: _output(_Linear(*given)),
+    gradient=_gradient,
+    save=_save,
+)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 3
+ABI = 4
 CHUNK = 64
 MAX_STATES = 64
 TABLE = 31 * 31
@@ -72,7 +72,7 @@ class LinearGradArgs(ctypes.Structure):
 
     _fields_ = [
         ("forward", LinearArgs),
-        *((n, _P) for n in ("dy", "dx", "dskip", "dweight", "dbias", "dscale", "dgamma", "dbeta")),
+        *((n, _P) for n in ("dy", "dx", "dskip", "dweight", "dbias", "dgamma", "dbeta", "dscale")),
         ("parts", _L),
     ]
 
