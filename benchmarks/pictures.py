@@ -90,7 +90,7 @@ def crops(name: str, image: Pixels, case: Case, protocol: Protocol) -> list[Crop
         top, left = (int(side) + protocol.border for side in corner)
         panels = tuple(p[top : top + SIDE, left : left + SIDE] for p in (case.baseline, image, case.target))
         base_psnr, own_psnr = (psnr(panel, panels[2], protocol.compared) for panel in panels[:2])
-        base = f"{BASE[protocol.task]}{f', {protocol}' if protocol.level else ''}"
+        base = f"{BASE[protocol.task]}{f' {protocol.level}' if protocol.level else ''}"
         captions = f"{base}: {base_psnr:.2f} dB", f"{name}: {own_psnr:.2f} dB", f"{case.name}, {where}"
         made.append(Crop(captions, panels))
     return made

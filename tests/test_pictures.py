@@ -83,7 +83,7 @@ def test_crops_are_where_the_rule_says(monkeypatch, protocol):
         assert captions[0][0].startswith("bicubic: ")
     else:
         assert (worst == 255).any()
-        assert captions[0][0].startswith("noisy, denoise 25: ")
+        assert captions[0][0].startswith("noisy 25: ")
     assert np.array_equal(found[0].panels[1], image[16:24, 21:29])
 
 
