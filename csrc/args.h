@@ -97,4 +97,31 @@ template <class T> struct RoutingArgs {
     int32_t threads;
 };
 
+// noise: (batch, count), standard exponential; seeds: (batch).
+template <class T> struct NoiseArgs {
+    const int64_t *seeds;
+    T *noise;
+    int64_t batch, count;
+    int32_t threads;
+};
+
+// logits, noise: (tokens, prompts). pool: (prompts, width). label: (tokens). prompt: (tokens, width). soft, the softmax: as
+// logits, or null.
+template <class T> struct DrawArgs {
+    const T *logits, *noise, *pool;
+    int64_t *label;
+    T *prompt, *soft;
+    int64_t tokens, prompts, width;
+    double temperature;
+    int32_t threads;
+};
+
+// dprompt: (tokens, width). dlogits: (tokens, prompts). dpool: (parts, prompts, width), summed by the caller.
+template <class T> struct DrawGradArgs {
+    DrawArgs<T> forward;
+    const T *dprompt;
+    T *dlogits, *dpool;
+    int64_t parts;
+};
+
 }  // namespace mir

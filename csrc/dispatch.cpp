@@ -50,7 +50,7 @@ const Choice &chosen() {
 #define API extern "C" __attribute__((visibility("default")))
 #endif
 
-API int mambairv2_abi() { return 4; }
+API int mambairv2_abi() { return 5; }
 API const char *mambairv2_isa() { return chosen().name; }
 API int mambairv2_width_f32() { return chosen().table->width_f32; }
 API int mambairv2_width_f64() { return chosen().table->width_f64; }
@@ -68,4 +68,7 @@ BOTH(linear_forward, LinearArgs)
 BOTH(linear_backward, LinearGradArgs)
 BOTH(depthwise_forward, DepthwiseArgs)
 BOTH(depthwise_backward, DepthwiseGradArgs)
+BOTH(noise, NoiseArgs)
+BOTH(draw_forward, DrawArgs)
+BOTH(draw_backward, DrawGradArgs)
 API void mambairv2_sort_by_label_f32(const mir::RoutingArgs<float> *a) { chosen().table->sort_by_label(*a); }

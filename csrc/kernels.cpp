@@ -1,6 +1,7 @@
 // The kernels for one instruction set: compiled once for each, into a namespace of its own.
 #include "attention.h"
 #include "depthwise.h"
+#include "draw.h"
 #include "linear.h"
 #include "routing.h"
 #include "scan.h"
@@ -21,6 +22,9 @@ const mir::Table table = {
     linear_backward<float>, linear_backward<double>,
     depthwise_forward<float>, depthwise_forward<double>,
     depthwise_backward<float>, depthwise_backward<double>,
+    noise<float>, noise<double>,
+    draw_forward<float>, draw_forward<double>,
+    draw_backward<float>, draw_backward<double>,
     sort_by_label<float>,
 };
 

@@ -157,6 +157,23 @@ inline Vec<double> log1pv(Vec<double> t) {
     return r;
 }
 
+// log2(x) of a positive normal number: the exponent, and 2 atanh((m - 1) / (m + 1)) of a mantissa in [2/3, 4/3].
+inline Vec<float> log2v(Vec<float> x) {
+    typedef Simd<float>::I I;
+    const I exponent = ((I)x - 0x3f2aaaab) >> 23;
+    const Vec<float> m = (Vec<float>)((I)x - (exponent << 23)) - 1.0f;
+    const Vec<float> s = m * reciprocal<float>(m + 2.0f), z = s * s;
+    Vec<float> p = splat(2.0f / 11);
+    for (int k = 9; k >= 1; k -= 2) p = p * z + 2.0f / k;
+    return __builtin_convertvector(exponent, Vec<float>) + p * s * 1.44269504088896341f;
+}
+
+inline Vec<double> log2v(Vec<double> x) {
+    Vec<double> r;
+    for (int i = 0; i < Simd<double>::W; i++) r[i] = std::log2(x[i]);
+    return r;
+}
+
 // exp(-|x|)
 template <class T> inline Vec<T> exp_minus_abs(Vec<T> x) {
     const T log2e = T(1.4426950408889634074);

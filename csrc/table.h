@@ -24,6 +24,12 @@ struct Table {
     void (*depthwise_forward_f64)(const DepthwiseArgs<double> &);
     void (*depthwise_backward_f32)(const DepthwiseGradArgs<float> &);
     void (*depthwise_backward_f64)(const DepthwiseGradArgs<double> &);
+    void (*noise_f32)(const NoiseArgs<float> &);
+    void (*noise_f64)(const NoiseArgs<double> &);
+    void (*draw_forward_f32)(const DrawArgs<float> &);
+    void (*draw_forward_f64)(const DrawArgs<double> &);
+    void (*draw_backward_f32)(const DrawGradArgs<float> &);
+    void (*draw_backward_f64)(const DrawGradArgs<double> &);
     void (*sort_by_label)(const RoutingArgs<float> &);
 };
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
-from mambairv2.draws import Generators, gumbel_like
+from mambairv2.draws import Generators, exponential_like
 from mambairv2.layers import norm_of
 from mambairv2.ops.depthwise import depthwise
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.linear import linear
-from mambairv2.ops.routing import likeliest_prompt, neighbour_order
+from mambairv2.ops.routing import draw_prompt, likeliest_prompt, neighbour_order
 from mambairv2.ops.selective_scan import Backend, invert, selective_scan, take
 
 
@@ -105,11 +105,8 @@ class AttentiveScan(nn.Module):
         if not self.training and generator is None:
             label = likeliest_prompt(logits)
             return label, F.embedding(label, pool)
-        logits = F.log_softmax(logits, dim=-1)
-        soft = ((logits + gumbel_like(logits, generator)) / self.config.temperature).softmax(-1)
-        label = soft.argmax(-1)
-        hard = torch.zeros_like(soft).scatter_(-1, label[..., None], 1.0)
-        return label, (hard - soft.detach() + soft) @ pool
+        noise = exponential_like(logits, generator)
+        return draw_prompt(logits, noise, pool, self.config.temperature, backend=self.dense)
 
     def _scan(self, u: Tensor, order: Tensor | None, prompt: Tensor) -> Tensor:
         """Scan u (B, L, D) in the given order with prompts in image order."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mambairv2.ops import native
-from mambairv2.ops.linear import Backend, Norm, parts_for, use_native
+from mambairv2.ops.linear import Backend, Norm, use_native
 from mambairv2.ops.native import pointer
 from mambairv2.ops.operators import define, needs_gradient
 
@@ -93,7 +93,7 @@ def _backward(dy: Tensor, given: _Depthwise, conv: Tensor) -> list[Tensor]:
     forward, _alive = _arguments(given)
     forward.conv = conv.data_ptr()
     dy = dy.contiguous()
-    parts = parts_for(dy.shape[0] * dy.shape[1] * dy.shape[2] // 512)
+    parts = native.parts_for(dy.shape[0] * dy.shape[1] * dy.shape[2] // 512)
     dx, sums = _gradients(given, parts)
     pointers = map(pointer, (dy, dx, *sums))
     native.call("depthwise_backward", dy.dtype, native.DepthwiseGradArgs(forward, *pointers, parts))

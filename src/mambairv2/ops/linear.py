@@ -17,7 +17,6 @@ from mambairv2.ops.operators import define
 
 Backend = Literal["auto", "torch", "cpu"]
 Norm = tuple[Tensor, Tensor, float]
-PARTS = 16
 
 
 def linear(
@@ -65,11 +64,6 @@ def use_native(x: Tensor, backend: Backend) -> bool:
     return available.choose(backend, x.device, ("cpu", "torch")) == "cpu"
 
 
-def parts_for(tasks: int) -> int:
-    """Return into how many sums the gradient of a weight is split: a number that threads do not change."""
-    return max(1, min(PARTS, tasks))
-
-
 class _Linear(NamedTuple):
     x: Tensor
     weight: Tensor
@@ -115,7 +109,7 @@ def _forward(linear: _Linear) -> Tensor:
 def _backward(dy: Tensor, linear: _Linear) -> list[Tensor]:
     forward, _alive = _arguments(linear)
     dy = dy.contiguous()
-    parts = parts_for(dy.shape[0] // 256)
+    parts = native.parts_for(dy.shape[0] // 256)
     dx, dskip, sums = _gradients(linear, parts)
     pointers = map(pointer, (dy, dx, dskip, *sums))
     native.call("linear_backward", dy.dtype, native.LinearGradArgs(forward, *pointers, parts))

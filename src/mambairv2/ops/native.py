@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 4
+ABI = 5
 CHUNK = 64
 MAX_STATES = 64
 TABLE = 31 * 31
+PARTS = 16
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 
 _P, _L, _I, _D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -109,6 +110,29 @@ class RoutingArgs(ctypes.Structure):
     )
 
 
+class NoiseArgs(ctypes.Structure):
+    """`mir::NoiseArgs`."""
+
+    _fields_ = [("seeds", _P), ("noise", _P), ("batch", _L), ("count", _L), ("threads", _I)]
+
+
+class DrawArgs(ctypes.Structure):
+    """`mir::DrawArgs`."""
+
+    _fields_ = [
+        *((n, _P) for n in ("logits", "noise", "pool", "label", "prompt", "soft")),
+        *((n, _L) for n in ("tokens", "prompts", "width")),
+        ("temperature", _D),
+        ("threads", _I),
+    ]
+
+
+class DrawGradArgs(ctypes.Structure):
+    """`mir::DrawGradArgs`."""
+
+    _fields_ = [("forward", DrawArgs), *((n, _P) for n in ("dprompt", "dlogits", "dpool")), ("parts", _L)]
+
+
 @lru_cache(maxsize=1)
 def load() -> ctypes.CDLL | str:
     """Return the library, or the reason why there is none and what to do."""
@@ -162,6 +186,11 @@ def check_dtype(*tensors: Tensor | None) -> None:
     found = {t.dtype for t in tensors if t is not None}
     if len(found) != 1 or not found <= DTYPES.keys():
         raise ValueError(f"the native kernels take float32 or float64, one for all; got {sorted(map(str, found))}")
+
+
+def parts_for(tasks: int) -> int:
+    """Return into how many sums the gradient of a weight is split: a number that threads do not change."""
+    return max(1, min(PARTS, tasks))
 
 
 def pointer(tensor: Tensor | None) -> int | None:

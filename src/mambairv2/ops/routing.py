@@ -1,6 +1,6 @@
-"""Routing without gradients: the likeliest prompt of each token, and the tokens in the order of their prompts.
+"""Routing: the likeliest prompt of each token or one drawn, and the tokens in the order of their prompts.
 
-Shape legend: B batch, L tokens, T prompts.
+Shape legend: B batch, L tokens, T prompts, N width of a prompt.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from mambairv2.ops import cpu, native
+from mambairv2.ops.linear import Backend, use_native
+from mambairv2.ops.native import pointer
+from mambairv2.ops.operators import define, needs_gradient
 
 
 def likeliest_prompt(logits: Tensor) -> Tensor:
@@ -17,6 +20,24 @@ def likeliest_prompt(logits: Tensor) -> Tensor:
         label: Tensor = _likeliest(logits.detach())
         return label
     return logits.argmax(-1)
+
+
+def draw_prompt(
+    logits: Tensor, noise: Tensor, pool: Tensor, temperature: float, *, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Draw each token's prompt by a hard Gumbel-softmax of its logits, with the straight-through gradient.
+
+    logits: (B, L, T). noise: (B, L, T), standard exponential; its -log is Gumbel noise. pool: (T, N). Floating point.
+    Returns the labels (B, L) int64 and the prompts (B, L, N). Source: section 3.2, F.gumbel_softmax(hard=True).
+    """
+    if use_native(logits, backend):
+        keep = needs_gradient(logits, pool)
+        prompt, label, _ = _draw(logits, noise, pool, temperature, keep)
+        return label, prompt
+    soft = ((logits - noise.log()) / temperature).softmax(-1)
+    label = soft.argmax(-1)
+    hard = torch.zeros_like(soft).scatter_(-1, label[..., None], 1.0)
+    return label, (hard - soft.detach() + soft) @ pool
 
 
 def neighbour_order(label: Tensor, prompts: int) -> Tensor:
@@ -35,22 +56,19 @@ def _native(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and cpu.unavailable() is None and not tracing
 
 
-@torch.library.custom_op("mambairv2::likeliest_prompt_cpu", mutates_args=(), device_types="cpu")
-def _likeliest(logits: Tensor) -> Tensor:
+def _likeliest_forward(logits: Tensor) -> Tensor:
     logits = logits.contiguous()
-    label = logits.new_empty(logits.shape[:2], dtype=torch.int64)
+    label = _labels(logits)
     args = native.RoutingArgs(logits.data_ptr(), label.data_ptr(), None, *logits.shape, torch.get_num_threads())
     native.call("likeliest", logits.dtype, args)
     return label
 
 
-@_likeliest.register_fake
-def _(logits: Tensor) -> Tensor:
+def _labels(logits: Tensor) -> Tensor:
     return logits.new_empty(logits.shape[:2], dtype=torch.int64)
 
 
-@torch.library.custom_op("mambairv2::sort_by_label_cpu", mutates_args=(), device_types="cpu")
-def _sort(label: Tensor, prompts: int) -> Tensor:
+def _sort_forward(label: Tensor, prompts: int) -> Tensor:
     label = label.contiguous()
     order = torch.empty_like(label)
     sizes = (*label.shape, prompts)
@@ -59,6 +77,75 @@ def _sort(label: Tensor, prompts: int) -> Tensor:
     return order
 
 
-@_sort.register_fake
-def _(label: Tensor, prompts: int) -> Tensor:
-    return label.new_empty(label.shape)
+def _draw_args(
+    logits: Tensor, noise: Tensor | None, pool: Tensor, temperature: float
+) -> tuple[native.DrawArgs, list[Tensor | None]]:
+    """Fill the C struct but for its results; the list keeps alive what it points to."""
+    native.check_dtype(logits, noise, pool)
+    alive = [None if t is None else t.contiguous() for t in (logits, noise, pool)]
+    sizes = (logits.shape[0] * logits.shape[1], *pool.shape)
+    args = native.DrawArgs(*map(pointer, alive), None, None, None, *sizes, temperature, torch.get_num_threads())
+    return args, alive
+
+
+def _draw_outputs(logits: Tensor, pool: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    prompt = logits.new_empty(*logits.shape[:2], pool.shape[1])
+    return prompt, _labels(logits), logits.new_empty(logits.shape if keep else (0,))
+
+
+def _draw_forward(
+    logits: Tensor, noise: Tensor, pool: Tensor, temperature: float, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    args, _alive = _draw_args(logits, noise, pool, temperature)
+    prompt, label, soft = _draw_outputs(logits, pool, keep)
+    args.label, args.prompt = label.data_ptr(), prompt.data_ptr()
+    args.soft = soft.data_ptr() if keep else None
+    native.call("draw_forward", logits.dtype, args)
+    return prompt, label, soft
+
+
+def _draw_backward(
+    dprompt: Tensor, label: Tensor, soft: Tensor, pool: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    forward, _alive = _draw_args(soft, None, pool, temperature)
+    dprompt = dprompt.contiguous()
+    forward.label, forward.soft = label.data_ptr(), soft.data_ptr()
+    parts = native.parts_for(label.numel() // 512)
+    dlogits, dpool = torch.empty_like(soft), pool.new_empty(parts, *pool.shape)
+    args = native.DrawGradArgs(forward, *map(pointer, (dprompt, dlogits, dpool)), parts)
+    native.call("draw_backward", soft.dtype, args)
+    return dlogits, dpool.sum(0)
+
+
+_likeliest = define("likeliest_prompt_cpu", "(Tensor logits) -> Tensor", _likeliest_forward, _labels)
+_sort = define(
+    "sort_by_label_cpu", "(Tensor label, int prompts) -> Tensor", _sort_forward, lambda t, _: t.new_empty(t.shape)
+)
+_run_draw_backward = define(
+    "draw_prompt_backward_cpu",
+    "(Tensor dprompt, Tensor label, Tensor soft, Tensor pool, float temperature) -> (Tensor, Tensor)",
+    _draw_backward,
+    lambda dprompt, label, soft, pool, _: (soft.new_empty(soft.shape), pool.new_empty(pool.shape)),
+)
+
+
+def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    _, _, pool, ctx.temperature, _ = inputs
+    _, label, soft = output
+    ctx.mark_non_differentiable(label)
+    ctx.save_for_backward(label, soft, pool)
+
+
+def _gradient(ctx, dprompt, _label, _soft):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    dlogits, dpool = _run_draw_backward(dprompt, *ctx.saved_tensors, ctx.temperature)
+    return dlogits, None, dpool, None, None
+
+
+_draw = define(
+    "draw_prompt_cpu",
+    "(Tensor logits, Tensor noise, Tensor pool, float temperature, bool keep_soft) -> (Tensor, Tensor, Tensor)",
+    _draw_forward,
+    lambda logits, noise, pool, _, keep: _draw_outputs(logits, pool, keep),
+    gradient=_gradient,
+    save=_save,
+)
