@@ -86,27 +86,6 @@ def training_step(network, backend: tuple[str, str] = ("auto", "auto")) -> Calla
     return step
 
 
-def flops(network, size: int) -> float:
-    """Count multiplications and additions of one forward pass at size×size.
-
-    Convolutions and matrix products by torch's counter; window attention 4·M²·E a pixel and layer; the scan
-    9 a state (exp counted as 1) and step.
-    """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    config = network.config
-    network.set_backend(dense="torch")  # the counter sees torch's own operators only
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.rand(1, 3, size, size))
-    network.set_backend()
-    pixels = (-(-size // config.window_size) * config.window_size) ** 2
-    layers = sum(config.depths)
-    attention = 4 * config.window_size**2 * config.embed_dim
-    scan = 9 * config.hidden_dim * config.d_state
-    return counter.get_total_flops() + pixels * layers * (attention + scan)
-
-
 def sgemm_peak() -> float:
     """Return the floating-point operations a second of a 2048³ matrix product, the best of 10."""
     import torch
@@ -118,13 +97,14 @@ def sgemm_peak() -> float:
 
 def section_inference(rounds: int) -> dict[str, object]:
     """Light ×2 at 128×128 beside other networks, and the share of the sgemm peak."""
+    from mambairv2.complexity import cost
     from peers import peers
 
     ours = model()
     runs = {"mambairv2-light": forward(ours, 128)}
     runs |= {name: forward(network, 128) for name, network in peers().items()}
     result: dict[str, object] = {"seconds": alternate(runs, rounds)}
-    operations, peak = flops(ours, 128), sgemm_peak()
+    operations, peak = 2 * cost(ours.config, 128, 128).macs, sgemm_peak()
     seconds = result["seconds"]["mambairv2-light"]["median"]  # type: ignore[index]
     return result | {
         "GFLOP": operations / 1e9,

@@ -8,7 +8,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from mambairv2 import cli_train
+from mambairv2 import cli_train, reproduce
+from mambairv2.complexity import Cost
 from mambairv2.config import VARIANTS, MambaIRv2Config, variant
 from mambairv2.evaluate import Protocol
 from mambairv2.model import MambaIRv2
@@ -17,6 +18,12 @@ from mambairv2.weights import save_model
 
 TINY = MambaIRv2Config(embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8)
 ONE = {"upscale": 1, "upsampler": ""}
+
+
+@pytest.fixture(autouse=True)
+def costs(monkeypatch):
+    """Counting the real networks takes seconds each: `test_complexity` does."""
+    monkeypatch.setattr(reproduce, "cost", lambda config, height, width: Cost(774_092, height * width * 1e6))
 
 
 @pytest.fixture
@@ -45,6 +52,8 @@ def test_published_figures_stand_without_weights(sets):
     text = document([], {}, sets)
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [
         *(paper.title for paper in TABLES),
+        "Complexity",
+        "Ablations, light ×2",
         "Not measured",
     ]
     assert section(text, "Light super-resolution ×2")["MambaIRv2-light"][3] == "33.26 / 0.9378"
@@ -77,6 +86,28 @@ def test_every_level_of_denoising_and_jpeg(sets):
     assert set(section(text, "Colour denoising, σ 50")) >= {"ours: noise", "noisy, measured"}
     grey = means["jpeg", Protocol("jpeg", 1, 10, 1), "classic5"]
     assert section(text, "Grey JPEG, quality 10")["ours: jpeg"][0] == f"{grey.psnr:.2f} / {grey.ssim:.4f}"
+
+
+def test_costs_stand_beside_the_published(sets):
+    text = document([], {}, sets).split("## Complexity")[1].split("## Abl")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ×")]
+    assert rows[3] == ["×2", "MambaIRv2-light", "774 K", "774,092", "+0.0 %", "286.3 G", "230.4 G", "-19.5 %"]
+    assert rows[0] == ["×2", "SwinIR-light", "910 K", "–", "–", "244.2 G", "–", "–"]
+    assert [row[1:3] + row[5:6] for row in rows if row[0] == "×4"][2] == ["MambaIRv2-light", "790 K", "75.6 G"]
+
+
+def test_ablations_take_the_weights_of_exactly_that_network(sets, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "light", TINY)
+    (sets / "Set5").rename(sets / "Urban100")
+    networks = [network("plain", "sr", attentive_scan=False), network("mine", "sr", num_tokens=3)]
+    means = measure_all(networks, sets)
+    text = document(networks, means, sets).split("## Ablations")[1].split("## Not")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    score = means["plain", Protocol("sr", 2), "Urban100"]
+    assert rows[2] == ["window attention only", "774,092", "230.4 G", "32.89", "39.11"]
+    assert rows[3] == ["ours: plain", "–", "–", f"{score.psnr:.2f} / {score.ssim:.4f}", "–"]
+    assert rows[4] == ["less the paper's", "–", "–", f"{score.psnr - 32.89:+.2f}", "–"]
+    assert not [row for row in rows if "mine" in row[0]]
 
 
 def test_a_network_of_no_table_is_told(sets):

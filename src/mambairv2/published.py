@@ -111,6 +111,34 @@ _JPEG: dict[int, Table] = {
 }
 
 
+# Super-resolution, by scale: parameters in thousands, and 10⁹ multiply-accumulates for an output of 1280×720.
+COSTS: dict[int, dict[str, tuple[int, float | None]]] = {
+    2: {
+        "SwinIR-light": (910, 244.2),
+        "MambaIR-light": (905, 334.2),
+        "SRFormer-light": (853, 236.3),
+        "MambaIRv2-light": (774, 286.3),
+        "HAT": (20600, None),
+        "MambaIRv2-S": (9600, None),
+        "MambaIRv2-B": (22900, None),
+        "MambaIRv2-L": (34200, None),
+    },
+    3: {"SwinIR-light": (918, 111.2), "SRFormer-light": (861, 105.4), "MambaIRv2-light": (781, 126.7)},
+    4: {"SwinIR-light": (930, 63.6), "SRFormer-light": (873, 62.8), "MambaIRv2-light": (790, 75.6)},
+}
+
+# PSNR of the light network for ×2 after 250,000 iterations, by what is changed in it.
+ABLATION_SETS = ("Urban100", "Manga109")
+ABLATIONS: dict[str, tuple[dict[str, bool | str], tuple[Figure, ...]]] = {
+    "window attention only": ({"attentive_scan": False}, ((32.89, None), (39.11, None))),
+    "+ attentive scan": ({"semantic_neighbouring": False}, ((32.94, None), (39.20, None))),
+    "+ semantic neighbouring: the network": ({}, ((32.97, None), (39.24, None))),
+    "prompt in B": ({"prompt_target": "B"}, ((32.96, None), (39.23, None))),
+    "prompt in Δ": ({"prompt_target": "delta"}, ((32.93, None), (39.19, None))),
+    "prompt in y": ({"prompt_target": "y"}, ((32.94, None), (39.21, None))),
+}
+
+
 def published(task: Task, scale: int, level: int, channels: int, light: bool, name: str) -> dict[str, Figure]:
     """Return figures of other methods on one test set, by method; empty where none are known.
 

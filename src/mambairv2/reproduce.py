@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mambairv2.config import VARIANTS, MambaIRv2Config, Variant
+from mambairv2.complexity import cost
+from mambairv2.config import VARIANTS, MambaIRv2Config, Variant, variant
 from mambairv2.evaluate import Protocol, Score, mean
 from mambairv2.measure import LEVELS, Plan, measure
 from mambairv2.model import MambaIRv2
-from mambairv2.published import SETS, Figure, published
+from mambairv2.published import ABLATION_SETS, ABLATIONS, COSTS, SETS, Figure, published
 from mambairv2.recipe import Task
 from mambairv2.report import BASE, pair, table
 
@@ -120,7 +121,7 @@ def fits(network: Network) -> bool:
 
 
 def document(networks: Sequence[Network], means: Means, data: Path, notes: Sequence[str] = ()) -> str:
-    """Return all tables as Markdown, then what could not be measured.
+    """Return all tables as Markdown, then what could not be measured; counts what the networks cost, some seconds each.
 
     A difference is ours less the paper's, in dB and SSIM, positive where ours is better.
     """
@@ -139,6 +140,7 @@ def document(networks: Sequence[Network], means: Means, data: Path, notes: Seque
             rows.append([network.name, network.task, f"×{network.config.upscale}", f"{count:,}"])
         parts.append(table(rows))
     parts += [f"## {paper.title}\n\n{_filled(paper, networks, means)}" for paper in TABLES]
+    parts += [f"## Complexity\n\n{_complexity()}", f"## Ablations, light ×2\n\n{_ablations(networks, means)}"]
     parts.append("## Not measured\n\n" + "\n".join(_missing(networks, means, data)))
     return "\n\n".join(parts) + "\n"
 
@@ -154,12 +156,51 @@ def _filled(paper: PaperTable, networks: Sequence[Network], means: Means) -> str
         if number == 0:  # the same for all networks
             base = [(s.base_psnr, s.base_ssim) if s else None for s in scores.values()]
             rows.append([f"{BASE[paper.protocol.task]}, measured", *map(_figure, base)])
-        rows.append([f"ours: {network.name}", *(_figure((s.psnr, s.ssim) if s else None) for s in scores.values())])
+        rows.append([f"ours: {network.name}", *_measured(scores)])
         reference = network.reference() if network.reference() in figures else PAPER["base"]
         if reference in figures:
             theirs = figures[reference]
             rows.append([f"less {reference}", *(_difference(s, theirs.get(n)) for n, s in scores.items())])
     return table(rows) if len(rows) > 1 else "Neither published figures at hand nor weights."
+
+
+def _complexity() -> str:
+    """Parameters and multiply-accumulates at an output of 1280×720, with the share by which ours differ."""
+    rows = [["scale", "method", "parameters", "ours", "difference", "MACs", "ours", "difference"]]
+    variants = {paper: name for name, paper in PAPER.items()}
+    for scale, methods in COSTS.items():
+        for method, (thousands, giga) in methods.items():
+            row = [f"×{scale}", method, f"{thousands:,} K", GAP, GAP, f"{giga} G" if giga else GAP, GAP, GAP]
+            if method in variants:
+                ours = cost(variant(variants[method], upscale=scale), -(-720 // scale), -(-1280 // scale))
+                row[3:5] = f"{ours.parameters:,}", f"{ours.parameters / thousands / 10 - 100:+.1f} %"
+                row[6] = f"{ours.macs / 1e9:.1f} G"
+                row[7] = f"{ours.macs / giga / 1e7 - 100:+.1f} %" if giga else GAP
+            rows.append(row)
+    return (
+        "For an output of 1280×720. Two operations are one multiply-accumulate (MAC): of convolutions and matrix "
+        "products, and 9 for each state and step of the scan, in an image padded to whole windows. How the published "
+        f"MACs were counted is not known.\n\n{table(rows)}"
+    )
+
+
+def _ablations(networks: Sequence[Network], means: Means) -> str:
+    """The paper's ablations, with what each costs and our figures for weights of exactly that network."""
+    rows = [["network", "parameters", "MACs", *ABLATION_SETS]]
+    for name, (changes, figures) in ABLATIONS.items():
+        config = replace(VARIANTS["light"], **changes)  # type: ignore[arg-type]
+        ours = cost(config, 360, 640)
+        rows.append([name, f"{ours.parameters:,}", f"{ours.macs / 1e9:.1f} G", *map(_figure, figures)])
+        for network in networks:
+            scores = {s: means.get((network.name, Protocol("sr", 2), s)) for s in ABLATION_SETS}
+            if network.config == config and any(scores.values()):
+                rows.append([f"ours: {network.name}", GAP, GAP, *_measured(scores)])
+                rows.append(["less the paper's", GAP, GAP, *map(_difference, scores.values(), figures)])
+    return f"The published PSNR is after 250,000 iterations; parameters and MACs are ours.\n\n{table(rows)}"
+
+
+def _measured(scores: dict[str, Score | None]) -> list[str]:
+    return [_figure((score.psnr, score.ssim) if score else None) for score in scores.values()]
 
 
 def _figure(figure: Figure | None) -> str:
@@ -189,4 +230,6 @@ def _missing(networks: Sequence[Network], means: Means, data: Path) -> list[str]
             lines.append(f"- {paper.title}: no test images of {', '.join(absent)} in {data}")
         if own and skipped:
             lines.append(f"- {paper.title}: {', '.join(skipped)} not asked for")
+    if absent := [name for name in ABLATION_SETS if not (data / name).is_dir()]:
+        lines.append(f"- Ablations, light ×2: no test images of {', '.join(absent)} in {data}")
     return lines or ["Everything was."]
