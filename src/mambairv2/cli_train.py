@@ -170,6 +170,7 @@ def reproduce(
         )
         notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
         notes += [f"In tiles of {tile} pixels."] if tile else []
+        typer.echo("counting what the paper's networks cost", err=True)
         write_whole(output, document(networks, means, data, notes))
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,6 +20,7 @@ class Cost:
     macs: float
 
 
+@cache
 def cost(config: MambaIRv2Config, height: int, width: int) -> Cost:
     """Count what restoring an image of height×width input pixels takes, padding to windows included.
 
