@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 
 import pytest
+
 import training
 from stand_in import picture
 
