@@ -1,12 +1,12 @@
 """A network of one convolution with the attributes of the real one, and picture files to try things on."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pyvips
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from mambairv2.config import MambaIRv2Config
 
 
 class StandIn(nn.Module):
@@ -14,9 +14,8 @@ class StandIn(nn.Module):
 
     def __init__(self, scale=2, channels=3):
         super().__init__()
-        self.config = SimpleNamespace(
-            upscale=scale, in_channels=channels, window_size=16, embed_dim=8, upsampler="pixelshuffledirect"
-        )
+        head = "pixelshuffledirect" if scale > 1 else ""
+        self.config = MambaIRv2Config(upscale=scale, in_channels=channels, embed_dim=8, upsampler=head)
         kernel = torch.linspace(1, 2, 25).view(1, 1, 5, 5)
         self.kernel = nn.Parameter((kernel / kernel.sum()).repeat(channels, 1, 1, 1))
         self.seen = []

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
+import pyvips
 import torch
 from typer.testing import CliRunner
 
@@ -133,6 +135,34 @@ def test_other_settings_replace_only_when_asked_and_are_not_taken_for_the_first(
     assert run(*plain)[0] == 2
     assert run(*plain, "--self-ensemble")[1] == "0 restored, 3 skipped, 0 failed"
     assert outputs(out) == other
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+def test_an_output_replaced_before_a_kill_that_the_manifest_missed_is_ours(photos, tmp_path, run, fresh):
+    """The kill comes between the output's renaming and its line; then the input changes once more."""
+    out, manifest = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
+    run(photos, "-o", out)
+    picture(20, 20, 3).pngsave(str(photos / "001.png"))
+    run(photos, "-o", out, *fresh)
+    text = manifest.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["status"] for line in text][-1] == "done"
+    last = max(number for number, line in enumerate(text) if '"done"' in line and "001.png" in line)
+    manifest.write_text("".join(text[:last]))
+    picture(30, 30, 3).pngsave(str(photos / "001.png"))
+    code, _, errors = run(photos, "-o", out)
+    assert (code, errors) == (0, [])
+    assert pyvips.Image.new_from_file(str(out / "001.png")).height == 60
+
+
+def test_what_is_retouched_after_a_run_that_did_not_replace_it_is_not_ours(photos, tmp_path, run):
+    out = tmp_path / "out"
+    run(photos, "-o", out)
+    (photos / "001.png").write_text("no picture")
+    assert run(photos, "-o", out)[0] == 1  # the output was begun, and is as it was
+    picture(20, 20, 3).pngsave(str(photos / "001.png"))
+    (out / "001.png").write_bytes(b"retouched")
+    assert run(photos, "-o", out)[0] == 2
+    assert (out / "001.png").read_bytes() == b"retouched"
 
 
 def test_a_failed_file_is_tried_again(photos, tmp_path, run):
@@ -262,10 +292,11 @@ def test_a_worker_that_dies_is_replaced_and_its_file_done(tmp_path, monkeypatch)
     jobs = [Job(str(path), str(tmp_path / "out" / path.name)) for path in sorted(photos.iterdir())]
     (tmp_path / "out").mkdir()
     outcomes = []
+    watcher = SimpleNamespace(begun=lambda job: None, done=outcomes.append)
     setup = Setup(Deadly(tmp_path / "killed"), "cpu", "auto", 16, False)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        restore_on_ray(setup, jobs, Reading(), outcomes.append, 2)
+        restore_on_ray(setup, jobs, Reading(), watcher, 2)
     finally:
         ray.shutdown()
     assert (tmp_path / "killed").exists()

@@ -17,11 +17,13 @@ from rich.progress import Progress, TaskID
 if TYPE_CHECKING:
     from mambairv2.batch import Batch, Job
     from mambairv2.manifest import Manifest
-    from mambairv2.restorer import Restorer, Tile
+    from mambairv2.restorer import Estimate, Restorer, Tile
     from mambairv2.tasks import TaskName
     from mambairv2.tiling import Progress as Tiles
     from mambairv2.work import Outcome, Reading
 
+LONG = 10
+"""Seconds from which on a file's time and memory are told beforehand."""
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 MANY, WRITING, NETWORK = "Many files", "Outputs", "Network"
 
@@ -212,7 +214,7 @@ def _here(restorer: Restorer, jobs: list[Job], reading: Reading, view: _View) ->
 
     try:
         with scratch() as folder:
-            restore_here(restorer, (Work(job, reading, folder) for job in jobs), view.done, view.begun)
+            restore_here(restorer, (Work(job, reading, folder) for job in jobs), view)
     except ManifestError as error:
         return str(error)
     return None
@@ -233,7 +235,7 @@ def _on_ray(
 
     setup = Setup(restorer.model, device, restorer.tile, restorer.overlap, self_ensemble)
     try:
-        restore_on_ray(setup, jobs, reading, view.done, workers)
+        restore_on_ray(setup, jobs, reading, view, workers)
     except (EngineError, ManifestError) as error:
         return str(error)
     return None
@@ -249,6 +251,7 @@ class _View:
         self._bar = Progress(
             console=self._console,
             transient=True,
+            speed_estimate_period=3600,  # a tile may take minutes
             redirect_stdout=False,
             redirect_stderr=False,
             disable=not self._console.is_terminal,  # or it ends what it did not draw with an empty line
@@ -264,10 +267,18 @@ class _View:
         self._bar.stop()
 
     def begun(self, job: Job) -> Tiles:
-        """Show the tiles of a file that is being restored."""
+        """Show the tiles of a file that is being restored. Raises ManifestError."""
+        if self._manifest is not None:
+            self._manifest.begun(job.target)
         name = Path(job.source).name.replace("[", r"\[")
         self._tiles[job] = task = self._bar.add_task(name, total=None)
         return lambda done, total: self._bar.update(task, completed=done, total=total)
+
+    def planned(self, job: Job, estimate: Estimate) -> None:
+        """Tell what a file will take, if that is long or more memory than there is."""
+        short = (estimate.seconds or 0) < LONG
+        if not short or (estimate.free is not None and estimate.memory > estimate.free):
+            self._say(f"{job.source}  {_forecast(estimate)}", sys.stderr)
 
     def done(self, outcome: Outcome) -> None:
         """Record and tell what became of a file. Raises ManifestError."""
@@ -282,6 +293,8 @@ class _View:
                 self._manifest.failed(job.source, outcome.digest, job.target, outcome.error)
         elif outcome.unchanged:
             self.unchanged += 1
+            if self._manifest is not None:
+                self._manifest.unchanged(job.target)
         else:
             self.restored += 1
             self._say(_line(outcome), sys.stdout)
@@ -302,6 +315,22 @@ def _line(outcome: Outcome) -> str:
     notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
     sizes = f"{width}x{height} -> {width * outcome.scale}x{height * outcome.scale}"
     return f"{outcome.job.source}  {sizes}  {outcome.seconds:.1f} s  {outcome.job.target}{notes}"
+
+
+def _forecast(estimate: Estimate) -> str:
+    """One line: size, tiles, memory, time."""
+    from datetime import timedelta
+
+    (height, width), (rows, columns) = estimate.size, estimate.tile
+    pages = f"{estimate.pages} pages of " * (estimate.pages > 1)
+    tiles = f"{estimate.tiles} tile{'s' * (estimate.tiles > 1)} of {columns}x{rows}"
+    text = f"{pages}{width}x{height} ({estimate.pages * width * height / 1e6:.1f} megapixels), {tiles}"
+    text += f", about {estimate.memory / 2**30:.1f} GiB of memory"
+    if estimate.free is not None and estimate.memory > estimate.free:
+        text += f" where {estimate.free / 2**30:.1f} GiB are free: try a smaller --tile"
+    if estimate.seconds is not None:
+        text += f", about {timedelta(seconds=round(estimate.seconds))}"
+    return text
 
 
 def _complain(message: str) -> None:

@@ -21,6 +21,9 @@ Depth = np.dtype[np.generic]
 MAX_PIXELS = 2**29
 """Larger images are refused unless asked for: a few kilobytes can claim to be 65535×65535."""
 
+DECODED = 100 * 2**20
+"""Bytes up to which libvips keeps a decoded file in memory; a larger one goes to a temporary file."""
+
 READABLE = (
     ".png",
     ".jpg",
@@ -86,16 +89,13 @@ class Picture:
         Returns (C, h, w) float32 in [0, 1]. Raises ImageError when the file is damaged there, or holds floats
         outside [0, 1], in its alpha too.
         """
-        height, width = rows.stop - rows.start, columns.stop - columns.start
         try:
-            pixels = self.color.crop(columns.start, rows.start, width, height).numpy()
+            pixels = _fetch(self.color, rows, columns)
             if self.alpha is not None and self.depth.kind == "f":
-                self._check(self.alpha.crop(columns.start, rows.start, width, height).numpy())
+                self._check(_fetch(self.alpha, rows, columns))
         except pyvips.Error as error:
             raise _damaged(self.path, error) from error
-        values: npt.NDArray[np.float32] = (
-            pixels.reshape(height, width, -1).transpose(2, 0, 1).astype(np.float32)
-        )
+        values: npt.NDArray[np.float32] = pixels.transpose(2, 0, 1).astype(np.float32)
         values /= peak(self.depth)
         self._check(values)
         return values
@@ -110,6 +110,16 @@ class Picture:
             )
 
 
+def _fetch(image: pyvips.Image, rows: slice, columns: slice) -> Samples:
+    """The pixels of a rectangle, (h, w, bands).
+
+    By a region, since libvips keeps the operations it has done, with what they hold: a hundred crops for a while.
+    """
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    content = pyvips.Region.new(image).fetch(columns.start, rows.start, width, height)
+    return np.frombuffer(content, DEPTHS[image.format]).reshape(height, width, image.bands)
+
+
 def peak(depth: Depth) -> int:
     """The value of white: 255, 65535, or 1 for floats. Raises ValueError for another dtype."""
     if depth not in _PEAKS:
@@ -119,8 +129,9 @@ def peak(depth: Depth) -> int:
 
 def quantise(values: npt.NDArray[np.float32], depth: Depth) -> Samples:
     """Clip values, any shape, to [0, 1] and scale them to uint8 or uint16, rounded to nearest, or float32."""
-    scaled = np.clip(values, 0, 1) * np.float32(peak(depth))
-    return (scaled if depth.kind == "f" else np.rint(scaled)).astype(depth)
+    scaled = np.clip(values, 0, 1)
+    scaled *= np.float32(peak(depth))  # in place: rows of a wide image are many megabytes
+    return (scaled if depth.kind == "f" else np.rint(scaled, out=scaled)).astype(depth, copy=False)
 
 
 def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:

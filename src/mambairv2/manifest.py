@@ -3,9 +3,11 @@
 The lines, by their `status`:
 
 - `run`: a run begins. `mambairv2` (version), `time`, `settings` (what the outputs depend on, beside the inputs).
-- `planned`: this run may write `output`. Written before any work, so that what exists later is known to be ours.
+- `planned`: this run may write `output`. Written before any work, so that what exists later is known to be ours; before
+  an output that is `done` is replaced, once more.
 - `done`: `input`, its `digest`, `output`, its `bytes`, `settings`, `seconds`, `notes`.
 - `failed`: `input`, `digest` (empty if it could not be read), `output`, `settings`, `error`.
+- `unchanged`: `output`, which was planned once more, is as it was.
 
 Outputs are named relative to the manifest's folder, so that folder and manifest can be moved together.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from io import FileIO
@@ -55,6 +58,8 @@ class Manifest:
         """Outputs of earlier runs with these settings, by absolute name; the digest of the input of finished ones."""
         self._torn = bool(self._text) and not self._text.endswith("\n")  # a line was cut short
         self._file: FileIO | None = None
+        self._begun: set[str] = set()
+        self._writing = threading.Lock()
         self._put_at = 0.0
 
     def _read(self) -> dict[str, str | None]:
@@ -67,6 +72,7 @@ class Manifest:
             raise ManifestError(f"{self.place}: is no manifest; give --manifest another file")
         made: dict[str, str | None] = {}
         bytes_of: dict[str, object] = {}
+        begun: set[str] = set()  # may have been replaced by a run that was killed before it could say so
         settings: object = None
         for line in lines:
             settings = line.get("settings", settings)
@@ -80,11 +86,16 @@ class Manifest:
                     made[output] = None
             elif line["status"] == "done":
                 made[output], bytes_of[output] = str(line.get("digest")), line.get("bytes")
+                begun.discard(output)
             elif line["status"] == "planned":
                 made.setdefault(output, None)
+                begun.add(output)
+            else:
+                begun.discard(output)
         there = places.sizes(bytes_of)
         changed = {output for output, size in there.items() if made.get(output) and size != bytes_of[output]}
-        return {output: digest for output, digest in made.items() if output not in changed}
+        made.update(dict.fromkeys(changed & begun))
+        return {output: digest for output, digest in made.items() if output not in changed - begun}
 
     def __enter__(self) -> Manifest:
         """Begin a run. Raises ManifestError where it cannot be written, or while another run writes to it."""
@@ -119,9 +130,19 @@ class Manifest:
         run: Line = {"mambairv2": self._version, "status": "run", "time": stamp, "settings": self._settings}
         planned = (name for name in outputs if places.absolute(name) not in self.made_from)
         lines: list[Line] = [{"status": "planned", "output": self._short(name)} for name in planned]
-        self._write([run, *lines])
-        if self._file is None:
-            self._put()
+        self._write([run, *lines], now=True)
+
+    def begun(self, output: str) -> None:
+        """Say that an output is about to be replaced, if it was finished before."""
+        name = places.absolute(output)
+        if self.made_from.get(name):
+            self._begun.add(name)
+            self._write([{"status": "planned", "output": self._short(output)}], now=True)
+
+    def unchanged(self, output: str) -> None:
+        """Say that an output is as it was, though it was begun."""
+        if places.absolute(output) in self._begun:
+            self._write([{"status": "unchanged", "output": self._short(output)}])
 
     def done(self, source: str, digest: str, output: str, size: int, seconds: float, notes: Iterable[str]) -> None:
         """Record a finished file, its output of `size` bytes in place."""
@@ -134,14 +155,21 @@ class Manifest:
         line: Line = {"status": "failed", "input": source, "digest": digest, "output": self._short(output)}
         self._write([{**line, "error": error, "settings": self._settings}])
 
-    def _write(self, lines: Iterable[Line]) -> None:
-        """Add lines, on the disk when this returns. Raises ManifestError when they cannot be written."""
+    def _write(self, lines: Iterable[Line], now: bool = False) -> None:
+        """Add lines, on the disk when this returns, at a remote place with `now` only.
+
+        Raises ManifestError when they cannot be written.
+        """
+        with self._writing:
+            self._add(lines, now)
+
+    def _add(self, lines: Iterable[Line], now: bool) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         if self._torn:
             text, self._torn = "\n" + text, False
         if self._file is None:
             self._text += text
-            if time.monotonic() > self._put_at + EVERY:
+            if now or time.monotonic() > self._put_at + EVERY:
                 self._put()
             return
         content = text.encode("utf-8", "surrogateescape")

@@ -13,7 +13,7 @@ from mambairv2.batch import Job
 from mambairv2.memory import keep_freed_memory
 from mambairv2.model import MambaIRv2
 from mambairv2.restorer import Restorer, Tile
-from mambairv2.work import Done, Outcome, Reading, Work
+from mambairv2.work import Outcome, Reading, Watcher, Work
 
 try:
     import ray
@@ -64,26 +64,28 @@ class Worker:
         return work.put()
 
 
-def restore_on_ray(setup: Setup, jobs: Iterable[Job], reading: Reading, done: Done, workers: int | None = None) -> None:
+def restore_on_ray(
+    setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher, workers: int | None = None
+) -> None:
     """Restore files on the cluster that Ray finds (`RAY_ADDRESS`, or one on this machine), or on one made here.
 
     workers: by default one a GPU, or one a machine if there are none or the device is the CPU. Local paths must mean
-    the same files on every machine. A worker that dies is replaced, and its file handed out again. done: called with
-    each outcome as it comes. Raises EngineError where no worker can be started.
+    the same files on every machine. A worker that dies is replaced, and its file handed out again. Raises EngineError
+    where no worker can be started.
     """
     ours = not ray.is_initialized()
     if ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        _Driver(setup, jobs, reading, done).run(workers)
+        _Driver(setup, jobs, reading, watcher).run(workers)
     finally:
         if ours:
             ray.shutdown()
 
 
 class _Driver:
-    def __init__(self, setup: Setup, jobs: Iterable[Job], reading: Reading, done: Done) -> None:
-        self._done = done
+    def __init__(self, setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
+        self._watcher = watcher
         self._waiting = deque((job, 1) for job in jobs)
         self._setup, self._reading = ray.put(setup), reading
         self._device = setup.device
@@ -120,9 +122,10 @@ class _Driver:
             self._died(job, attempt, error)
             return
         if job is not None:
-            self._done(replace(outcome, job=job))
+            self._watcher.done(replace(outcome, job=job))
         if self._waiting:
             job, attempt = self._waiting.popleft()
+            self._watcher.begun(job)
             named = replace(job, source=places.absolute(job.source), target=places.absolute(job.target))
             self._busy[worker.restore.remote(named)] = (worker, job, attempt)
 
@@ -136,7 +139,7 @@ class _Driver:
             self._waiting.appendleft((job, attempt + 1))
         else:
             message = f"{job.source}: its worker died {ATTEMPTS} times ({_reason(error)}); is there memory enough?"
-            self._done(Outcome(job, error=message))
+            self._watcher.done(Outcome(job, error=message))
         if self._waiting:
             self._start()
 

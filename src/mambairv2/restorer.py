@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambairv2.canvas import Canvas
+from mambairv2.canvas import IN_MEMORY, Canvas
 from mambairv2.encoding import SaveOptions, finish, output_depth, save, writing
 from mambairv2.ensemble import self_ensemble as ensemble
-from mambairv2.images import MAX_PIXELS, Depth, Picture, from_array, open_pages, open_picture, quantise
-from mambairv2.memory import free_memory
+from mambairv2.images import DECODED, MAX_PIXELS, Depth, Picture, from_array, open_pages, open_picture, quantise
+from mambairv2.memory import bytes_per_pixel, free_memory, out_of_memory, used_memory
 from mambairv2.model import MambaIRv2
 from mambairv2.tiling import Grid, Progress, restore_rows
 from mambairv2.weights import load_model
@@ -33,11 +32,10 @@ TILE = 256
 SMALLEST_TILE = 64
 OVERLAP = 16
 """Chosen by `benchmarks/seams.py`, see docs/tiling.md."""
-BYTES_PER_CHANNEL = 400
-"""Peak memory of a network for each input pixel and channel of `embed_dim`, float32: 344 to 390 bytes
-measured (light ×2, 128×128 and 256×256, the torch backend on a CPU)."""
 SHARE = 0.7
 """Of the free memory, what a plan may fill."""
+MEASURED = 2**19
+"""Pixels of an image from which on it is worth it to measure how fast the network is, for an estimate."""
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -53,6 +51,25 @@ class Restored:
     seconds: float
     notes: tuple[str, ...]
     """What a user should know: a conversion, or a smaller tile than asked for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the restoration of a file will take, as it begins."""
+
+    size: tuple[int, int]
+    """Height and width of the input's pages."""
+    pages: int
+    tiles: int
+    """Of all pages."""
+    tile: tuple[int, int]
+    """Height and width of the largest."""
+    memory: int
+    """Bytes on the device; on a CPU all that the process will hold: network, tile, rows in work, image."""
+    free: int | None
+    """Bytes there are for that; None where it cannot be measured."""
+    seconds: float | None
+    """None for an image so small that measuring would take as long."""
 
 
 class Restorer:
@@ -81,6 +98,7 @@ class Restorer:
         self.model = self.model.to(self.device).eval()
         self.tile, self.overlap = tile, overlap
         self._tile = ensemble(self._run) if self_ensemble else self._run
+        self._pace: float | None = None
         self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
 
     @property
@@ -123,11 +141,13 @@ class Restorer:
         page: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
+        planned: Callable[[Estimate], None] | None = None,
     ) -> Restored:
         """Restore an image file into another, whose format its suffix names.
 
         The output appears whole or not at all; its folder is made. Memory is bounded whatever the size. page,
-        max_pixels: as `open_picture`. Raises ImageError, one line naming the file, and MemoryError when no
+        max_pixels: as `open_picture`. planned: told what it will take before it begins, and again where memory ran
+        out and it begins with smaller tiles. Raises ImageError, one line naming the file, and MemoryError when no
         tile is small enough.
         """
         start, target = time.perf_counter(), Path(target)
@@ -137,6 +157,8 @@ class Restorer:
             target.parent.mkdir(parents=True, exist_ok=True)
 
         def attempt(grid: Grid) -> tuple[str, ...]:
+            if planned is not None:
+                planned(self._estimate(pictures, grid))
             with self._canvas(pictures, depth, target) as canvas:
                 self._fill(canvas, pictures, grid, progress)
                 image, notes = finish(canvas.image(), pictures, self.scale, target)
@@ -216,13 +238,49 @@ class Restorer:
         if self.tile != "auto":
             return self._grid(size, None if self.tile == "whole" else self.tile)
         free = free_memory(self.device)
-        pixels = TILE**2 if free is None else free * SHARE / bytes_per_pixel(self.model)
-        return self._grid(size, self._fitting(pixels))
+        return self._fitting(size, TILE, None if free is None else free * SHARE)
 
-    def _fitting(self, pixels: float) -> int:
+    def _fitting(self, size: tuple[int, int], largest: int, room: float | None = None) -> Grid:
+        """The grid of the largest tiles that take at most `room` bytes, or of the smallest."""
         window = self.model.config.window_size
-        tile = min(TILE, int(max(pixels, 0) ** 0.5) // window * window)
-        return max(tile, SMALLEST_TILE, self.overlap + window)
+        smallest = max(SMALLEST_TILE, self.overlap + window)
+        for tile in range(largest // window * window, smallest, -window):
+            grid = self._grid(size, tile)
+            if room is None or self._working_memory(grid) <= room:
+                return grid
+        return self._grid(size, smallest)
+
+    def _working_memory(self, grid: Grid) -> int:
+        """Bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""
+        height, width = grid.largest
+        network = int(height * width * bytes_per_pixel(self.model))
+        rows = 3 * height * grid.size[1] * self.scale**2 * 3 * 4  # blended, scaled and rounded; float32
+        return network + (rows if self.device.type == "cpu" else 0)
+
+    def _estimate(self, pages: Sequence[Picture], grid: Grid) -> Estimate:
+        first, tiles = pages[0], len(pages) * len(grid.rows) * len(grid.columns)
+        pixels = len(pages) * first.size[0] * first.size[1]
+        if self._pace is None and pixels >= MEASURED:
+            self._pace = self._measure_pace()
+        # What neighbours share is done twice.
+        work = sum(r.stop - r.start for r in grid.rows) * sum(c.stop - c.start for c in grid.columns)
+        seconds = None if self._pace is None else len(pages) * work * self._pace
+        memory, free = self._working_memory(grid), free_memory(self.device)
+        if self.device.type == "cpu":
+            held = used_memory()
+            samples = pixels * (first.channels + (first.alpha is not None)) * first.depth.itemsize
+            memory += held + min(samples, DECODED) + min(samples * self.scale**2, IN_MEMORY)
+            free = None if free is None else free + held
+        return Estimate(first.size, len(pages), tiles, grid.largest, memory, free, seconds)
+
+    def _measure_pace(self) -> float:
+        """Seconds for each pixel of a tile, from a small one."""
+        side = 64 if self.device.type == "cpu" else TILE
+        image = torch.linspace(0, 1, 3 * side * side).view(3, side, side)
+        self._tile(image[:, :16, :16])  # what is only done once
+        start = time.perf_counter()
+        self._tile(image)
+        return (time.perf_counter() - start) / side**2
 
     def _attempt(self, size: tuple[int, int], attempt: Callable[[Grid], Result]) -> tuple[Grid, Result]:
         """Try with the planned tile; if `tile` is `auto`, with smaller ones while memory runs out."""
@@ -234,12 +292,11 @@ class Restorer:
                 if not out_of_memory(error):
                     raise
             largest = min(grid.tile or max(size), max(size))
-            smaller = self._fitting((largest / 2) ** 2)
-            if self.tile != "auto" or smaller >= largest:
+            grid = self._fitting(size, largest // 2)
+            if self.tile != "auto" or (grid.tile or largest) >= largest:
                 raise MemoryError(
                     f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile"
                 )
-            grid = self._grid(size, smaller)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -271,19 +328,3 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
             f"no device {device} here ({str(error).splitlines()[0]}); use auto or cpu"
         ) from error
     return chosen
-
-
-def bytes_per_pixel(model: MambaIRv2) -> int:
-    """Estimate of the memory a network takes for each pixel of a tile."""
-    config = model.config
-    head = 4 * 4 * 64 * config.upscale**2 if config.upsampler not in ("", "pixelshuffledirect") else 0
-    return BYTES_PER_CHANNEL * config.embed_dim + head
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the CPU or a GPU, ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return bool(
-        re.search(r"out of memory|not enough memory|can't allocate memory", str(error), re.IGNORECASE)
-    )

@@ -58,6 +58,12 @@ class Grid:
         """Column ranges of the tiles, from left to right."""
         return spans(self.size[1], self.tile, self.overlap, self.window)
 
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Height and width of the largest tile: the first."""
+        row, column = self.rows[0], self.columns[0]
+        return row.stop, column.stop
+
 
 def spans(size: int, tile: int | None, overlap: int, window: int) -> list[slice]:
     """Cut `size` pixels into the fewest ranges of at most `tile`, neighbours sharing at least `overlap`.

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from mambairv2 import places
 from mambairv2.batch import Job
 from mambairv2.encoding import SaveOptions
 from mambairv2.images import MAX_PIXELS, ImageError
-from mambairv2.restorer import Restorer
+from mambairv2.restorer import Estimate, Restorer
 from mambairv2.tiling import Progress
 
 
@@ -47,9 +49,17 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-Done = Callable[[Outcome], None]
-Begun = Callable[[Job], Progress]
-"""Called when the network begins with a job; gives what to call as its tiles are done."""
+class Watcher(Protocol):
+    """Who is told how the jobs go, from several threads; what it raises ends the run."""
+
+    def begun(self, job: Job) -> Progress:
+        """A job is about to be restored, or handed to a worker; gives what to call as its tiles are done."""
+
+    def planned(self, job: Job, estimate: Estimate) -> None:
+        """What it will take."""
+
+    def done(self, outcome: Outcome) -> None:
+        """What became of it."""
 
 
 class Work:
@@ -78,9 +88,14 @@ class Work:
                 if places.is_remote(job.source):
                     places.fetch(job.source, self._source)
 
-    def restore(self, restorer: Restorer, progress: Progress | None = None) -> None:
-        """Restore it into a local file."""
-        if self._settled:
+    def restore(
+        self,
+        restorer: Restorer,
+        progress: Progress | None = None,
+        planned: Callable[[Estimate], None] | None = None,
+    ) -> None:
+        """Restore it into a local file, if there is something to do."""
+        if self.settled:
             return
         with self._noting():
             how = self._reading
@@ -91,13 +106,14 @@ class Work:
                 page=how.page,
                 max_pixels=how.max_pixels,
                 progress=progress,
+                planned=planned,
             )
             self.outcome.size, self.outcome.scale, self.outcome.notes = made.size, made.scale, made.notes
             self.outcome.bytes = self._target.stat().st_size
 
     def put(self) -> Outcome:
         """Put the output where it belongs, remove copies, and tell what became of the job."""
-        if not self._settled:
+        if not self.settled:
             with self._noting():
                 if places.is_remote(self.outcome.job.target):
                     places.publish(self._target, self.outcome.job.target)
@@ -106,7 +122,8 @@ class Work:
         return self.outcome
 
     @property
-    def _settled(self) -> bool:
+    def settled(self) -> bool:
+        """Whether there is nothing more to do but to tell."""
         return self.outcome.unchanged or self.outcome.error is not None
 
     def _here(self, place: str) -> Path:
@@ -139,19 +156,18 @@ class Work:
         return f"{job.source}: {text if isinstance(error, MemoryError) else f'{type(error).__name__}: {text}'}"
 
 
-def restore_here(restorer: Restorer, works: Iterable[Work], done: Done, begun: Begun | None = None) -> None:
-    """Restore on this machine, one after another: while one is restored the next is fetched and the last is put.
-
-    done: called with each outcome, in order, from another thread. What it raises ends the run.
-    """
+def restore_here(restorer: Restorer, works: Iterable[Work], watcher: Watcher) -> None:
+    """Restore on this machine, one after another: while one is restored the next is fetched and the last is put."""
 
     def finish(work: Work) -> None:
-        done(work.put())
+        watcher.done(work.put())
 
     with ThreadPoolExecutor(1) as fetching, ThreadPoolExecutor(1) as putting:
         last: Future[None] | None = None
         for work in _ahead(works, fetching):
-            work.restore(restorer, begun(work.outcome.job) if begun is not None else None)
+            if not work.settled:
+                job = work.outcome.job
+                work.restore(restorer, watcher.begun(job), partial(watcher.planned, job))
             if last is not None:
                 last.result()
             last = putting.submit(finish, work)
