@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,8 @@ def test_nothing_readable_says_why(tmp_path):
         open_cache([tmp_path], 2, 3, cache_dir=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_data("nowhere/at/all")
+    with pytest.raises(FileNotFoundError, match="no folder nowhere"):
+        list_images([Path("nowhere")])
     with pytest.raises(FileNotFoundError, match="no images"):
         list_images([tmp_path / "cache"])
 

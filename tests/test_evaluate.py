@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -150,9 +151,45 @@ def test_the_command(sets, tmp_path):
     assert result.exit_code == 0, result.output
     assert "| One" in result.output
     assert len(json.loads((tmp_path / "out" / "all.json").read_text())["results"][0]["images"]) == 1
-    result = CliRunner().invoke(app, ["evaluate", "--data", str(sets), "--sets", "None"])
-    assert result.exit_code == 1
-    assert "no test set None" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--sets", "None"], "no test set None in .* \\(Broken, One, Two\\)"),
+        (["--data", "nowhere"], "no folder nowhere"),
+        (["--weights", "nothing"], "nothing: no such weights"),
+        (["--weights", "WEIGHTS", "--task", "jpeg"], "enlarges ×2, which --task jpeg does not measure"),
+        (["--weights", "WEIGHTS", "--device", "abacus"], "no device abacus here"),
+        (["--weights", "WEIGHTS", "--sets", "One", "--tile", "20"], "tile must be a multiple of 16"),
+        (["--json", "FOLDER"], "is a folder; give a file"),
+        (["--csv", "WEIGHTS/a.csv"], "tiny.safetensors.*: (file exists|not a directory)"),
+        (["--sets", "Broken"], r"cut\.png: .*read error"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(sets, tmp_path, arguments, says):
+    app = typer.Typer()
+    cli_train.register(app)
+    weights = tmp_path / "tiny.safetensors"
+    save_model(MambaIRv2(TINY), weights)
+    (tmp_path / "Broken").mkdir()
+    (tmp_path / "Broken" / "cut.png").write_bytes((sets / "One" / "HR" / "0.png").read_bytes()[:300])
+    given = [a.replace("WEIGHTS", str(weights)).replace("FOLDER", str(tmp_path)) for a in arguments]
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(sets), *given])
+    assert result.exit_code == 1, result.output
+    (line,) = result.stderr.splitlines()
+    assert re.search(f"^error: .*{says}", line)
+
+
+def test_a_folder_of_one_weight_file_stands_for_it(sets, tmp_path):
+    app = typer.Typer()
+    cli_train.register(app)
+    for name in ("run", "other"):
+        save_model(MambaIRv2(TINY), tmp_path / "runs" / name / "ema.safetensors")
+    command = ["evaluate", "--data", str(sets), "--sets", "Two", "--weights"]
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "runs" / "run")]).exit_code == 0
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "runs")])
+    assert "several weights are asked for" in result.stderr
 
 
 @needs_shared

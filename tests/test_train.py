@@ -276,7 +276,17 @@ def test_another_model_in_the_same_run_is_refused_and_fresh_starts_again(options
 def test_dry_run_estimates_and_writes_nothing(options, capsys):
     assert not train(tiny(2), options(dry_run=True))
     assert "s a step" in capsys.readouterr().err
-    assert not list(options().run.iterdir())
+    assert not options().run.exists()
+
+
+def test_what_cannot_run_is_told_before_it_starts(images, options):
+    with pytest.raises(ValueError, match="4 cannot be spread over 5"):
+        train(tiny(2), options(devices=5))
+    with pytest.raises(ValueError, match="4 cannot be spread over 5"):
+        train(tiny(2, total_batch=8, stages=[{"start": 1, "patch": 8, "total_batch": 4}]), options(devices=5))
+    recipe = tiny(2, keep={"validate_every": 2, "validation_sets": ["Set5"]})
+    with pytest.raises(FileNotFoundError, match=f"no test set Set5 in .* \\(.*{images.name}"):
+        train(recipe, options(dry_run=True, validation=images.parent))
 
 
 def test_activation_checkpointing_changes_memory_not_weights(options):
@@ -352,7 +362,7 @@ def test_losses_by_hand():
     [
         ("[train]\niterations = 5\nlearning_rate = 1", "train.learning_rate: no such key"),
         ("[train]\niterations = 0", "train.iterations"),
-        ("[train]\niterations = 5\n[model]\noverrides = {embed = 3}", "'embed'"),
+        ("[train]\niterations = 5\n[model]\noverrides = {embed = 3}", "model: unknown configuration field 'embed'"),
         ("[train]\niterations = 5\n[data]\ntask = 'jpeg'", "'jpeg' does not fit upscale 2"),
         ("[train", "not valid TOML"),
         ("", "train"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from mambairv2.evaluate import Score
     from mambairv2.model import MambaIRv2
     from mambairv2.recipe import Task
 
@@ -23,7 +27,7 @@ def train(
     validation: Annotated[
         Path | None, typer.Option(help="Folder of test sets, in place of the recipe's.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA if it is there.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices on each machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     micro_batch: Annotated[
@@ -39,13 +43,13 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
 ) -> None:
     """Train a network by a recipe; the same command goes on with an interrupted run."""
-    from mambairv2.memory import keep_freed_memory
-    from mambairv2.recipe import load_recipe
-    from mambairv2.train import train as run_recipe
-    from mambairv2.train_setup import Options
+    with _told():
+        from mambairv2.memory import keep_freed_memory
+        from mambairv2.recipe import load_recipe
+        from mambairv2.train import train as run_recipe
+        from mambairv2.train_setup import Options
 
-    keep_freed_memory()
-    try:
+        keep_freed_memory()
         parsed = load_recipe(recipe)
         if micro_batch:
             parsed = parsed.model_copy(
@@ -65,15 +69,12 @@ def train(
             cache=runs / "cache",
         )
         run_recipe(parsed, options)
-    except (ValueError, OSError, RuntimeError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of test sets, each with HR and LR_bicubic/X2, X3, X4.")],
     weights: Annotated[
-        str, typer.Option(help="A file or a packaged name; without, the baseline alone.")
+        str, typer.Option(help="A file, a run's folder or a packaged name; without, the baseline alone.")
     ] = "",
     sets: Annotated[str, typer.Option(help="Names by commas; by default the task's that are there.")] = "",
     task: Annotated[
@@ -85,52 +86,48 @@ def evaluate(
     self_ensemble: Annotated[bool, typer.Option("--self-ensemble", help="Mean over eight turns.")] = False,
     tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write a line an image here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables here.")] = None,
 ) -> None:
     """Measure PSNR and SSIM on test sets by the field's protocols, beside baseline and published figures."""
-    from mambairv2 import report
-    from mambairv2.measure import Plan, measure
-    from mambairv2.memory import keep_freed_memory
+    with _told():
+        from mambairv2 import report
+        from mambairv2.measure import Plan, measure
+        from mambairv2.memory import keep_freed_memory
+        from mambairv2.temporary import write_whole
 
-    keep_freed_memory()
-    try:
+        keep_freed_memory()
+        _check_outputs(path for path in (json, csv, markdown) if path)
         model, known = _load(weights, device)
         chosen = task or known
+        if model is not None and (model.config.upscale > 1) != (chosen == "sr"):
+            raise ValueError(f"{weights} enlarges ×{model.config.upscale}, which --task {chosen} does not measure")
         plan = Plan(
             data,
             chosen,
             model.config.upscale if model is not None else scale if chosen == "sr" else 1,
-            [name for name in sets.split(",") if name],
+            _names(sets),
             tuple(level or ()),
             grey or (model is not None and model.config.in_channels == 1),
             tile,
             self_ensemble,
             limit,
         )
-        results = measure(
-            model,
-            plan,
-            lambda name, s: typer.echo(f"{name}: {s.image} {s.psnr:.2f} dB {s.ssim:.4f}", err=True),
+        results = measure(model, plan, _tell)
+        title = weights or "Baseline"
+        title += (", self-ensemble" if self_ensemble else "") + (f", tiles {tile}" if tile else "")
+        typer.echo(report.to_markdown(results, title, images=False))
+        about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile}
+        texts = (
+            (json, report.to_json(results, about)),
+            (csv, report.to_csv(results)),
+            (markdown, report.to_markdown(results, title)),
         )
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    title = weights or "Baseline"
-    title += (", self-ensemble" if self_ensemble else "") + (f", tiles {tile}" if tile else "")
-    typer.echo(report.to_markdown(results, title, images=False))
-    about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile}
-    texts = (
-        (json, report.to_json(results, about)),
-        (csv, report.to_csv(results)),
-        (markdown, report.to_markdown(results, title)),
-    )
-    for path, text in texts:
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        for path, text in texts:
+            if path:
+                write_whole(path, text)
 
 
 def reproduce(
@@ -145,37 +142,66 @@ def reproduce(
     sets: Annotated[str, typer.Option(help="Only these, by commas; by default all that are there.")] = "",
     tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
     """Fill the paper's tables with our figures and the differences, for the weights and test sets at hand."""
-    from mambairv2.memory import keep_freed_memory
-    from mambairv2.reproduce import Network, document, measure_all
-    from mambairv2.temporary import write_whole
-    from mambairv2.weights import pretrained
+    with _told():
+        from mambairv2.memory import keep_freed_memory
+        from mambairv2.reproduce import Network, document, measure_all
+        from mambairv2.temporary import write_whole
+        from mambairv2.weights import pretrained
 
-    keep_freed_memory()
-    try:
+        keep_freed_memory()
+        _check_outputs([output])
         networks = []
         for name in _weight_files(weights or list(pretrained())):
             model, task = _load(name, device)
             assert model is not None
             networks.append(Network(name, task, model))
-        means = measure_all(
-            networks,
-            data,
-            [name for name in sets.split(",") if name],
-            tile,
-            limit,
-            lambda name, s: typer.echo(f"{name}: {s.image} {s.psnr:.2f} dB {s.ssim:.4f}", err=True),
-        )
+        means = measure_all(networks, data, _names(sets), tile, limit, _tell)
         notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
         notes += [f"In tiles of {tile} pixels."] if tile else []
         typer.echo("counting what the paper's networks cost", err=True)
         write_whole(output, document(networks, means, data, notes))
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"{output}: weights measured: {len(networks)}, means over test sets: {len(means)}")
+        typer.echo(f"{output}: weights measured: {len(networks)}, means over test sets: {len(means)}")
+
+
+@contextmanager
+def _told(code: int = 1) -> Iterator[None]:
+    """Tell a user's mistake in a line and exit with a code; other errors are ours and keep their traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("lightning_fabric", "pydantic", "tensorboard", "tomli"):
+            raise
+        text = f"{error.name} is not installed; `pip install 'mambairv2[train]'`"
+    except OSError as error:
+        from mambairv2.images import explain
+
+        text = f"{error.filename}: {explain(error)}" if error.filename else str(error)
+    except (ValueError, RuntimeError) as error:
+        text = str(error)
+    else:
+        return
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(code)
+
+
+def _tell(name: str, score: Score) -> None:
+    typer.echo(f"{name}: {score.image} {score.psnr:.2f} dB {score.ssim:.4f}", err=True)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _check_outputs(paths: Iterable[Path]) -> None:
+    """Make the folders of files to be written, and fail before the work rather than after it."""
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; give a file to write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def _weight_files(given: list[str]) -> list[str]:
@@ -194,12 +220,13 @@ def _load(weights: str, device: str) -> tuple[MambaIRv2 | None, Task]:
     """Load weights and tell what they are for: their own word, or their scale and channels."""
     if not weights:
         return None, "sr"
-    import torch
-
+    from mambairv2.restorer import pick_device
     from mambairv2.weights import load_model, read_metadata
 
-    place = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(weights, device=place)
+    weights, *more = _weight_files([weights])
+    if more:
+        raise ValueError(f"several weights are asked for, {weights} and {more[0]} among them; give one")
+    model = load_model(weights, device=pick_device(device))
     said = read_metadata(weights).get("task")
     if said == "sr" or model.config.upscale > 1:
         return model, "sr"
@@ -222,17 +249,14 @@ def check(
 
     Exit code: 0, none found; 1, some found, each told in a line; 2, no images to look at.
     """
-    from mambairv2.data_check import check_images, table
-
     def tick(done: int, total: int) -> None:
         if done and done % 500 == 0:
             typer.echo(f"{done} of {total} images read", err=True)
 
-    try:
+    with _told(2):
+        from mambairv2.data_check import check_images, table
+
         count, faults = check_images(folder, against, patch, scale, tick)
-    except OSError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     if faults:
         typer.echo(table(faults))
     typer.echo(f"{count} images, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyvips
 
+from mambairv2.images import reason
 from mambairv2.imresize import imresize
 from mambairv2.temporary import scratch
 
@@ -41,10 +42,14 @@ def find_data(path: str | Path) -> Path:
 
 
 def list_images(folders: Iterable[Path]) -> list[Path]:
-    """Return the image files below folders, by suffix, sorted within each folder; raises FileNotFoundError
-    for none."""
+    """Return the image files below folders, by suffix, sorted within each folder.
+
+    Raises FileNotFoundError for a folder that is not there or has none.
+    """
     files: list[Path] = []
     for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}")
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
             raise FileNotFoundError(f"no images in {folder}")
@@ -56,15 +61,18 @@ def read_image(path: Path, channels: int | None = None) -> Pixels:
     """Decode an image file completely.
 
     channels: 1 gives luma of RGB (BT.601, full range, rounded), 3 repeats grey, None keeps what the file has.
-    Returns (H, W, 1) or (H, W, 3), uint8; alpha is dropped and 16 bits become 8. Raises pyvips.Error for a
+    Returns (H, W, 1) or (H, W, 3), uint8; alpha is dropped and 16 bits become 8. Raises ValueError naming a
     broken file.
     """
-    image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
-    if image.hasalpha():
-        image = image[: image.bands - 1]
-    if image.bands not in (1, 3) or image.format not in ("uchar", "ushort"):
-        image = image.colourspace("srgb")
-    pixels = image.numpy().reshape(image.height, image.width, image.bands)
+    try:
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+        if image.hasalpha():
+            image = image[: image.bands - 1]
+        if image.bands not in (1, 3) or image.format not in ("uchar", "ushort"):
+            image = image.colourspace("srgb")
+        pixels = image.numpy().reshape(image.height, image.width, image.bands)
+    except pyvips.Error as error:
+        raise ValueError(f"{path}: {reason(error)}") from error
     if pixels.dtype != np.uint8:
         pixels = (pixels >> 8).astype(np.uint8)
     return to_channels(pixels, channels or pixels.shape[2])
@@ -145,12 +153,12 @@ def _load_pair(target: Path, source: Path | None, scale: int, channels: int) -> 
     pixels = read_image(target, channels)
     height, width = (side // scale for side in pixels.shape[:2])
     if min(height, width) < 1:
-        raise ValueError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than one input pixel")
+        raise ValueError(f"{target}: {pixels.shape[1]}x{pixels.shape[0]} is smaller than one input pixel")
     pixels = pixels[: height * scale, : width * scale]
     if source is not None:
         read = read_image(source, channels)
         if read.shape[:2] != (height, width):
-            raise ValueError(f"{source} is {read.shape[1]}x{read.shape[0]}, expected {width}x{height}")
+            raise ValueError(f"{source}: {read.shape[1]}x{read.shape[0]}, expected {width}x{height}")
         return pixels, read
     return pixels, None if scale == 1 else imresize(pixels, 1 / scale)
 
@@ -173,8 +181,8 @@ def _build(
             tick(number, len(pairs))
             try:
                 pixels, damaged = _load_pair(target, source, scale, channels)
-            except (pyvips.Error, ValueError) as error:
-                skipped.append(f"{target}: {str(error).strip().splitlines()[0]}")
+            except ValueError as error:
+                skipped.append(str(error))
                 continue
             cells = detail(pixels)
             height, width = (side // scale for side in pixels.shape[:2])

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyvips
 
 from mambairv2.data import Pixels, list_images, read_image, to_channels
 
@@ -67,8 +66,8 @@ def check_images(
         seen = own if number < len(files) else foreign
         try:
             pixels = read_image(file)
-        except (pyvips.Error, ValueError) as error:
-            faults.append(Fault("broken", file, str(error).strip().splitlines()[0]))
+        except ValueError as error:
+            faults.append(Fault("broken", file, str(error).removeprefix(f"{file}: ")))
             continue
         height, width = pixels.shape[:2]
         if seen is own and min(height, width) // scale < patch:

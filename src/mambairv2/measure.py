@@ -43,12 +43,17 @@ class Plan:
     def folders(self) -> list[Path]:
         """Return the folders of the test sets; raises FileNotFoundError for one that is not there."""
         if self.sets:
-            for name in self.sets:
-                if not (self.data / name).is_dir():
-                    raise FileNotFoundError(f"no test set {name} in {self.data}")
-            return [self.data / name for name in self.sets]
+            return [find_set(self.data, name) for name in self.sets]
         usual = [self.data / name for name in SETS[self.task] if (self.data / name).is_dir()]
         return usual or [self.data]
+
+
+def find_set(data: Path, name: str) -> Path:
+    """Return the folder of a test set; raises FileNotFoundError if it is not there."""
+    if not (data / name).is_dir():
+        there = ", ".join(sorted(path.name for path in data.glob("*/"))) if data.is_dir() else "no such folder"
+        raise FileNotFoundError(f"no test set {name} in {data} ({there})")
+    return data / name
 
 
 def measure(

@@ -147,7 +147,7 @@ def share(total_batch: int, rank: int, world: int) -> range:
     """Return the slots of the total batch that one process takes; raises ValueError if some process would
     get none."""
     if total_batch < world:
-        raise ValueError(f"a total batch of {total_batch} cannot be spread over {world} processes")
+        raise ValueError(f"a total batch of {total_batch} cannot be spread over {world} processes; take fewer devices")
     return range(total_batch * rank // world, total_batch * (rank + 1) // world)
 
 

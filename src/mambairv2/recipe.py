@@ -160,6 +160,10 @@ class Recipe(_Part):
         last = max(reached, key=lambda s: s.start, default=None)
         return (last.patch, last.total_batch) if last else (self.data.patch, self.train.total_batch)
 
+    def smallest_batch(self) -> int:
+        """Return the smallest total batch of the run."""
+        return min([self.train.total_batch, *(stage.total_batch for stage in self.train.stages)])
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe.
@@ -174,6 +178,6 @@ def load_recipe(path: Path) -> Recipe:
         lines = []
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"]) or "recipe"
-            unknown = fault["type"] == "extra_forbidden"
-            lines.append(f"{path}: {key}: " + ("no such key" if unknown else fault["msg"]))
+            reason = "no such key" if fault["type"] == "extra_forbidden" else fault["msg"]
+            lines.append(f"{path}: {key}: {reason.removeprefix('Value error, ')}")
         raise ValueError("\n".join(lines)) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from mambairv2.complexity import cost
 from mambairv2.config import VARIANTS, MambaIRv2Config, Variant, variant
 from mambairv2.evaluate import Protocol, Score, mean
-from mambairv2.measure import LEVELS, Plan, measure
+from mambairv2.measure import LEVELS, Plan, find_set, measure
 from mambairv2.model import MambaIRv2
 from mambairv2.published import ABLATION_SETS, ABLATIONS, COSTS, SETS, Figure, published
 from mambairv2.recipe import Task
@@ -100,9 +100,11 @@ def measure_all(
     """Measure each network on the test sets of its tables that are there; `seen` gets every image's score.
 
     Denoising is measured in colour and JPEG in grey, as in the paper; networks that no table takes are left
-    out.
+    out. Raises FileNotFoundError for a wanted set that is not there.
     """
     means: Means = {}
+    for name in wanted:
+        find_set(data, name)
     for network in networks:
         sets = available(data, network.task, wanted)
         if not sets or not fits(network):

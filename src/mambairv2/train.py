@@ -17,6 +17,7 @@ from mambairv2.signals import stop_signals
 from mambairv2.train_setup import Options, estimate, find_validation, make_fabric, open_patches, resume, setup
 from mambairv2.weights import save_model
 
+AVERAGED = "ema.safetensors"  # in the folder of a run
 ROLLBACKS = 3  # before a run is given up
 
 
@@ -28,7 +29,6 @@ def train(recipe: Recipe, options: Options) -> bool:
     OSError if the last checkpoint cannot be written, RuntimeError if the loss stays not finite.
     """
     fabric, precision = make_fabric(recipe, options)
-    options.run.mkdir(parents=True, exist_ok=True)
     silent = not fabric.is_global_zero
     board = options.tensorboard and not options.dry_run
     reporter = Reporter(options.run, recipe.train.iterations, silent, board)
@@ -41,13 +41,24 @@ def train(recipe: Recipe, options: Options) -> bool:
     rest = recipe.train.iterations - state.iteration
     reporter.say(
         f"{_parameters(state):,} parameters, {len(patches.cache.entries)} images, "
-        f"{fabric.world_size} × {fabric.device}; {seconds:.2f} s a step, about {rest * seconds / 3600:.1f} h "
+        f"{fabric.world_size} × {fabric.device}; {seconds:.2f} s a step, about {_duration(rest * seconds)} "
         f"for {rest:,} steps, {memory:.0f} MiB"
     )
     if options.dry_run:
         return False
+    options.run.mkdir(parents=True, exist_ok=True)
     with stop_signals() as asked, reporter:
-        return fit(state, options, validation, reporter, asked)
+        done = fit(state, options, validation, reporter, asked)
+    if done:
+        reporter.say(f"finished: {options.run / AVERAGED}")
+    return done
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _parameters(state: State) -> int:
@@ -161,7 +172,7 @@ def save(state: State, reporter: Reporter, must: bool = False) -> None:
     reporter.flush()
     try:
         with averaged(state) as network:  # before the checkpoint, which tells that all before it is done
-            save_model(network, state.run / "ema.safetensors", _metadata(state))
+            save_model(network, state.run / AVERAGED, _metadata(state))
         save_checkpoint(state.run, state.iteration, state.content(), state.recipe.keep.keep)
     except OSError as error:
         text = f"iteration {state.iteration}: no checkpoint written, the earlier one stays: {error}"

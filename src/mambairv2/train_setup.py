@@ -13,9 +13,10 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
 from mambairv2.checkpoint import checkpoints, load_checkpoint
 from mambairv2.data import find_data, open_cache
+from mambairv2.measure import find_set
 from mambairv2.model import MambaIRv2
 from mambairv2.optimise import State, loss_of
-from mambairv2.patches import Patches, micro_batches
+from mambairv2.patches import Patches, micro_batches, share
 from mambairv2.recipe import Recipe
 from mambairv2.run_log import Reporter, peak_memory_mb
 from mambairv2.warm_start import fit_head, warm_start
@@ -51,10 +52,13 @@ class _Mixed(MixedPrecision):
 
 
 def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
-    """Start the processes and choose the device."""
-    accelerator = options.accelerator
+    """Start the processes and choose the device; raises ValueError for devices that are not there or have no work."""
+    accelerator, found = options.accelerator, torch.cuda.device_count()
     if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        accelerator = "cuda" if found else "cpu"
+    if accelerator == "cuda" and found < options.devices:
+        raise ValueError(f"torch finds {found} CUDA devices, {options.devices} are asked for; or use --device cpu")
+    share(recipe.smallest_batch(), 0, options.devices * options.nodes)
     mixed = recipe.train.precision
     precision = Precision() if mixed == "32-true" else _Mixed(mixed, accelerator)
     fabric = Fabric(
@@ -84,14 +88,20 @@ def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patche
 
 
 def find_validation(recipe: Recipe, options: Options, reporter: Reporter) -> Path | None:
-    """Find the folder of test sets; without one the run goes unvalidated, and says so."""
+    """Find the folder of test sets; without one the run goes unvalidated, and says so.
+
+    Raises FileNotFoundError if one of the recipe's sets is not in it.
+    """
     if not recipe.keep.validate_every:
         return None
     try:
-        return options.validation or find_data(recipe.keep.validation_folder)
+        folder = options.validation or find_data(recipe.keep.validation_folder)
     except FileNotFoundError as error:
-        reporter.say(f"no validation: {error}")
+        reporter.say(f"no validation: {error}; --validation FOLDER says where")
         return None
+    for name in recipe.keep.validation_sets:
+        find_set(folder, name)
+    return folder
 
 
 def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
