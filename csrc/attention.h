@@ -69,6 +69,12 @@ template <class T> inline Vec<T> region_mask(const Window &w, int i, int j) {
     return m;
 }
 
+// Where the table has the bias of query q and key k, the next query one further; and with x mirrored, the next key.
+inline int place(int q, int k) { return (q / WINDOW - k / WINDOW + WINDOW - 1) * SPAN + q % WINDOW - k % WINDOW + WINDOW - 1; }
+inline int mirrored_place(int q, int k) {
+    return (q / WINDOW - k / WINDOW + WINDOW - 1) * SPAN + k % WINDOW - q % WINDOW + WINDOW - 1;
+}
+
 template <class T> struct Tables {
     std::vector<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2; the second with x reversed
     Tables(const AttentionArgs<T> &a, bool both) : plain(a.heads * TABLE), mirrored(both ? a.heads * TABLE : 0) {
@@ -81,35 +87,57 @@ template <class T> struct Tables {
     }
 };
 
-// Rows of one head copied out of the image: (TOKENS, padded), zeros behind dim; and transposed, (padded, TOKENS).
+// Rows of one head copied out of the image: (TOKENS, padded), zeros behind dim.
 template <class T> inline void gather(T *rows, const Window &w, const T *from, int64_t stride, int dim, int padded) {
-    for (int i = 0; i < TOKENS; i++) {
-        std::memcpy(rows + i * padded, from + w.token[i] * stride, sizeof(T) * dim);
-        for (int d = dim; d < padded; d++) rows[i * padded + d] = 0;
-    }
-}
-template <class T>
-inline void gather_transposed(T *columns, const Window &w, const T *from, int64_t stride, int dim, T scale) {
-    for (int i = 0; i < TOKENS; i++) {
-        const T *row = from + w.token[i] * stride;
-        for (int d = 0; d < dim; d++) columns[d * TOKENS + i] = row[d] * scale;
-    }
+    constexpr int W = Simd<T>::W;
+    for (int i = 0; i < TOKENS; i++)
+        for (int d = 0; d < padded; d += W) {
+            const Vec<T> v = load(from + w.token[i] * stride + d, std::clamp(dim - d, 0, W));
+            store(rows + i * padded + d, v, std::min(W, padded - d));
+        }
 }
 
-// out[i][d] for dims d0.. and the two vectors of positions at i: Σ_j p[j] · y[j][d], left in (d, TOKENS).
+// The same transposed, (dim, TOKENS), times scale; and back.
+template <class T>
+inline void gather_transposed(T *columns, const Window &w, const T *from, int64_t stride, int dim, T scale) {
+    constexpr int W = Simd<T>::W;
+    for (int i = 0; i < TOKENS; i += W)
+        for (int d = 0; d < dim; d += W) {
+            const int lanes = std::min(W, dim - d);
+            Vec<T> v[W];
+            for (int l = 0; l < W; l++) v[l] = load(from + w.token[i + l] * stride + d, lanes);
+            transpose<T>(v);
+            for (int l = 0; l < lanes; l++) store(columns + (d + l) * TOKENS + i, v[l] * scale);
+        }
+}
+template <class T> inline void scatter_transposed(T *to, const Window &w, const T *columns, int64_t stride, int dim) {
+    constexpr int W = Simd<T>::W;
+    for (int i = 0; i < TOKENS; i += W)
+        for (int d = 0; d < dim; d += W) {
+            const int lanes = std::min(W, dim - d);
+            Vec<T> v[W];
+            for (int l = 0; l < W; l++) v[l] = l < lanes ? load(columns + (d + l) * TOKENS + i) : Vec<T>{};
+            transpose<T>(v);
+            for (int l = 0; l < W; l++) store(to + w.token[i + l] * stride + d, v[l], lanes);
+        }
+}
+
+// out[i][d] for dims d0.. and the two vectors of positions at i: f · Σ_j p[j] · y[j][d], left in (d, TOKENS).
 template <class T, int J>
-inline void weighted(T *out, const T *p, const T *y, int padded, int count, int i, const Vec<T> *factor) {
+inline void weighted(T *out, const T *p, const T *y, int padded, int count, int i, Vec<T> f0, Vec<T> f1) {
     constexpr int W = Simd<T>::W;
     Vec<T> acc[J][2] = {};
     tile<T, J>(acc, p, 2 * W, y, 1, padded, count);
-    for (int j = 0; j < J; j++)
-        for (int v = 0; v < 2; v++) store(out + j * TOKENS + i + v * W, factor ? acc[j][v] * factor[v] : acc[j][v]);
+    for (int j = 0; j < J; j++) {
+        store(out + j * TOKENS + i, acc[j][0] * f0);
+        store(out + j * TOKENS + i + W, acc[j][1] * f1);
+    }
 }
 template <class T>
-inline void weighted_all(T *out, const T *p, const T *y, int padded, int count, int i, const Vec<T> *factor) {
+inline void weighted_all(T *out, const T *p, const T *y, int padded, int count, int i, Vec<T> f0, Vec<T> f1) {
     int d = 0;
-    for (; d + DIMS <= padded; d += DIMS) weighted<T, DIMS>(out + d * TOKENS, p, y + d, padded, count, i, factor);
-    for (; d < padded; d += 4) weighted<T, 4>(out + d * TOKENS, p, y + d, padded, count, i, factor);
+    for (; d + DIMS <= padded; d += DIMS) weighted<T, DIMS>(out + d * TOKENS, p, y + d, padded, count, i, f0, f1);
+    for (; d < padded; d += 4) weighted<T, 4>(out + d * TOKENS, p, y + d, padded, count, i, f0, f1);
 }
 
 inline int padded_to_4(int64_t dim) { return (int)(dim + 3) / 4 * 4; }
@@ -135,13 +163,13 @@ template <class T> void attention_forward(const AttentionArgs<T> &a) {
                 V top[2] = {splat(-std::numeric_limits<T>::infinity()), splat(-std::numeric_limits<T>::infinity())};
                 for (int j = 0; j < TOKENS; j += KEYS) {
                     V acc[KEYS][2];
-                    for (int jj = 0; jj < KEYS; jj++)
-                        for (int x = 0; x < 2; x++) {
-                            const int p = i + x * W, r = j + jj;
-                            acc[jj][x] = load(table + (p / WINDOW - r / WINDOW + WINDOW - 1) * SPAN +
-                                              p % WINDOW - r % WINDOW + WINDOW - 1);
-                            if (w.split_y || w.split_x) acc[jj][x] += region_mask<T>(w, p, r);
+                    for (int x = 0; x < 2; x++) {
+                        const T *bias = table + place(i + x * W, j);  // and one less for each key of the row
+                        for (int jj = 0; jj < KEYS; jj++) {
+                            acc[jj][x] = load(bias - jj);
+                            if (w.split_y || w.split_x) acc[jj][x] += region_mask<T>(w, i + x * W, j + jj);
                         }
+                    }
                     tile<T, KEYS>(acc, q + i, TOKENS, k + j * padded, padded, 1, dim);
                     for (int jj = 0; jj < KEYS; jj++)
                         for (int x = 0; x < 2; x++) {
@@ -156,15 +184,13 @@ template <class T> void attention_forward(const AttentionArgs<T> &a) {
                         store(scores + j * 2 * W + x * W, p);
                         total[x] += p;
                     }
-                const V factor[2] = {T(1) / total[0], T(1) / total[1]};
-                weighted_all<T>(o, scores, v, padded, TOKENS, i, factor);
+                weighted_all<T>(o, scores, v, padded, TOKENS, i, T(1) / total[0], T(1) / total[1]);
                 if (a.lse)
                     for (int x = 0; x < 2; x++)
                         for (int l = 0; l < W; l++)
                             a.lse[(task * a.heads + head) * TOKENS + i + x * W + l] = top[x][l] + std::log2(total[x][l]);
             }
-            for (int i = 0; i < TOKENS; i++)
-                for (int d = 0; d < dim; d++) a.out[w.token[i] * embed + head * dim + d] = o[d * TOKENS + i];
+            scatter_transposed(a.out + head * dim, w, o, embed, dim);
         }
     });
 }
@@ -211,32 +237,29 @@ template <class T> struct AttentionBackward {
         const T *lse = a.lse + (index * a.heads + head) * TOKENS, *table = tables.mirrored.data() + head * TABLE;
         for (int j = 0; j < TOKENS; j += 2 * W) {
             for (int i = 0; i < TOKENS; i += KEYS) probabilities(w, i, j, lse, table);
-            weighted_all<T>(dv, p, dout, padded, TOKENS, j, nullptr);
-            const V factor[2] = {splat(scale), splat(scale)};
-            weighted_all<T>(dk, ds, q, padded, TOKENS, j, factor);
+            weighted_all<T>(dv, p, dout, padded, TOKENS, j, splat<T>(1), splat<T>(1));
+            weighted_all<T>(dk, ds, q, padded, TOKENS, j, splat(scale), splat(scale));
             for (int i = 0; i < TOKENS; i += 8)
                 for (int d = 0; d < wide; d += W) queries(i, j, d);
         }
         T *dqkv = g.dqkv + head * dim;
-        for (int i = 0; i < TOKENS; i++) {
-            T *row = dqkv + w.token[i] * 3 * embed;
-            for (int d = 0; d < dim; d++) {
-                row[d] = dq[i * wide + d] * scale;
-                row[embed + d] = dk[d * TOKENS + i];
-                row[2 * embed + d] = dv[d * TOKENS + i];
-            }
-        }
+        for (int i = 0; i < TOKENS; i++)
+            for (int d = 0; d < dim; d += W)
+                store(dqkv + w.token[i] * 3 * embed + d, load(dq + i * wide + d) * scale, std::min(W, dim - d));
+        scatter_transposed(dqkv + embed, w, dk, 3 * embed, dim);
+        scatter_transposed(dqkv + 2 * embed, w, dv, 3 * embed, dim);
     }
 
     // p and ds of queries i.. against the two vectors of keys at j.
     void probabilities(const Window &w, int i, int j, const T *lse, const T *table) {
         V s[KEYS][2], dp[KEYS][2] = {};
-        for (int ii = 0; ii < KEYS; ii++)
-            for (int x = 0; x < 2; x++) {
-                const int r = i + ii, c = j + x * W;
-                s[ii][x] = load(table + (r / WINDOW - c / WINDOW + WINDOW - 1) * SPAN + WINDOW - 1 - r % WINDOW + c % WINDOW);
-                if (w.split_y || w.split_x) s[ii][x] += region_mask<T>(w, c, r);
+        for (int x = 0; x < 2; x++) {
+            const T *bias = table + mirrored_place(i, j + x * W);
+            for (int ii = 0; ii < KEYS; ii++) {
+                s[ii][x] = load(bias - ii);
+                if (w.split_y || w.split_x) s[ii][x] += region_mask<T>(w, j + x * W, i + ii);
             }
+        }
         tile<T, KEYS>(s, kt + j, TOKENS, q + i * padded, padded, 1, dim);
         tile<T, KEYS>(dp, vt + j, TOKENS, dout + i * padded, padded, 1, dim);
         for (int ii = 0; ii < KEYS; ii++)
@@ -261,12 +284,13 @@ template <class T> struct AttentionBackward {
         for (int ii = 0; ii < 8; ii++) store(dq + (i + ii) * wide + d, acc[ii]);
     }
 
-    // Add the n×n gradient of the bias up by relative position.
+    // Add the n×n gradient of the bias up by relative position; table: mirrored, like what it was read from.
     void reduce(T *table) const {
         for (int i = 0; i < TOKENS; i++)
-            for (int j = 0; j < TOKENS; j++)
-                table[(i / WINDOW - j / WINDOW + WINDOW - 1) * SPAN + i % WINDOW - j % WINDOW + WINDOW - 1] +=
-                    dbias[i * TOKENS + j];
+            for (int j = 0; j < TOKENS; j += W) {
+                T *sum = table + mirrored_place(i, j);
+                store(sum, load(sum) + load(dbias + i * TOKENS + j));
+            }
     }
 };
 
@@ -279,9 +303,9 @@ template <class T> void attention_backward(const AttentionGradArgs<T> &g) {
         const int64_t head = task / g.parts, part = task % g.parts;
         AttentionBackward<T> work(g, tables);
         for (int64_t i = total * part / g.parts; i < total * (part + 1) / g.parts; i++) work.window(i, head);
-        T *table = g.dtable + (part * a.heads + head) * TABLE;
-        std::fill(table, table + TABLE, T(0));
-        work.reduce(table);
+        T mirrored[TABLE] = {}, *table = g.dtable + (part * a.heads + head) * TABLE;
+        work.reduce(mirrored);
+        for (int i = 0; i < TABLE; i++) table[i / SPAN * SPAN + SPAN - 1 - i % SPAN] = mirrored[i];
     });
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -78,6 +79,30 @@ template <> inline void store<float>(float *p, Vec<float> v, int lanes) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), v);
 }
 #endif
+
+// The lanes of a and b, one after the other, that are numbered.
+template <class T, int... I> inline Vec<T> shuffled(Vec<T> a, Vec<T> b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, I...);
+#else
+    return __builtin_shuffle(a, b, typename Simd<T>::I{I...});
+#endif
+}
+
+// Rows become columns: blocks of H lanes change places across the diagonal, then half of that.
+template <class T, int H, int... I> inline void swap_blocks(Vec<T> *v, std::integer_sequence<int, I...> lanes) {
+    constexpr int W = Simd<T>::W;
+    for (int i = 0; i < W; i++) {
+        if (i & H) continue;
+        const Vec<T> a = v[i], b = v[i + H];
+        v[i] = shuffled<T, (I & H ? W + I - H : I)...>(a, b);
+        v[i + H] = shuffled<T, (I & H ? W + I : I + H)...>(a, b);
+    }
+    if constexpr (H > 1) swap_blocks<T, H / 2>(v, lanes);
+}
+template <class T> inline void transpose(Vec<T> (&v)[Simd<T>::W]) {
+    swap_blocks<T, Simd<T>::W / 2>(v, std::make_integer_sequence<int, Simd<T>::W>{});
+}
 
 template <class T> inline Vec<T> splat(T x) { return Vec<T>{} + x; }
 
