@@ -232,6 +232,52 @@ def test_remote_places(photos, tmp_path, run, memory):
     assert "nowhere/a.png: no such file" in errors[0]
 
 
+@pytest.fixture
+def s3(monkeypatch):
+    """A store that speaks S3, with a bucket; its file system."""
+    reason = "no S3 server here: pip install -c constraints.txt '.[dev]'"
+    server = pytest.importorskip("moto.server", reason=reason).ThreadedMotoServer(port=0, verbose=False)
+    pytest.importorskip("s3fs", reason=reason)
+    server.start()
+    _, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    fs.mkdir("bucket")
+    yield fs
+    server.stop()
+
+
+def test_s3_to_s3_goes_on_after_a_kill(s3, tmp_path, weights, run):
+    fill(tmp_path / "photos", 5)
+    s3.put(str(tmp_path / "photos"), "bucket/in", recursive=True)
+    run(tmp_path / "photos", "-o", tmp_path / "out")
+    path = os.pathsep.join(sys.path)
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    names = ["s3://bucket/in", "-o", "s3://bucket/out", "--weights", str(weights)]
+    command = [sys.executable, "-m", "mambairv2.cli", "restore", *names]
+
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("s3://bucket/in/000.png")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, _, errors = run(*names[:3])
+    assert (code, errors) == (0, [])
+    assert run(*names[:3]) == (0, "0 restored, 5 skipped, 0 failed", [])
+    s3.invalidate_cache()
+    expected = outputs(tmp_path / "out")
+    assert sorted(s3.ls("bucket/out", detail=False)) == sorted(
+        f"bucket/out/{name}" for name in [*expected, "manifest.jsonl"]
+    )
+    assert {name: s3.cat_file(f"bucket/out/{name}") for name in expected} == expected
+
+
 def test_killed_at_any_moment_it_goes_on_to_the_same_outputs(tmp_path, weights, run):
     photos, out, scratch = tmp_path / "photos", tmp_path / "out", tmp_path / "scratch"
     fill(photos, 6 * KILLS)

@@ -92,7 +92,7 @@ class Picture:
         try:
             pixels = _fetch(self.color, rows, columns)
             if self.alpha is not None and self.depth.kind == "f":
-                self._check(_fetch(self.alpha, rows, columns))
+                self._check(_fetch(self.alpha, rows, columns).astype(np.float32, copy=False))
         except pyvips.Error as error:
             raise _damaged(self.path, error) from error
         values: npt.NDArray[np.float32] = pixels.transpose(2, 0, 1).astype(np.float32)
@@ -313,6 +313,6 @@ def _damaged(path: Path, error: pyvips.Error) -> ImageError:
 
 
 def reason(error: pyvips.Error) -> str:
-    """What libvips says of an error, its first line."""
+    """What libvips says of an error, its first line that is no mere warning of libjpeg's."""
     lines = str(error.detail).strip().splitlines() or [str(error.message)]
-    return lines[0].strip()
+    return next((line for line in lines if "Corrupt JPEG data" not in line), lines[0]).strip()

@@ -44,6 +44,9 @@ def _cut_files() -> Iterator[tuple[Bad, bytes]]:
         progressive[: len(progressive) // 2],
     )
     tiled = vips(rgb).tiffsave_buffer(tile=True, tile_width=16, tile_height=16, compression="deflate")
+    baseline = jpeg(rgb)
+    yield Bad("cut_end.jpg", "premature end", "fetch or export it again"), baseline[:-2]
+    yield Bad("cut_warned.jpg", "premature end", "again"), baseline[:2] + bytes(3) + baseline[2 : len(baseline) // 2]
     yield Bad("cut_tiled.tif", "", "fetch or export it again"), tiled[: len(tiled) // 2]
 
 
@@ -102,7 +105,9 @@ def _broken_files() -> Iterator[tuple[Bad, bytes]]:
     photo = jpeg(rgb)
     at = photo.index(b"\xff\xc0") + 5
     yield Bad("no_height.jpg", "", again), photo[:at] + bytes(2) + photo[at + 2 :]
-    yield Bad("no_tables.jpg", "", again), photo.replace(b"\xff\xdb", b"\xff\xfe")
+    untold = photo.replace(b"\xff\xdb", b"\xff\xfe")
+    yield Bad("no_tables.jpg", "", again), untold
+    yield Bad("no_tables_warned.jpg", "Quantization table", again), untold[:2] + bytes(3) + untold[2:]
     whole = tiff(rgb)
     yield Bad("far_directory.tif", "", again), whole[:4] + struct.pack("<I", 2**31) + whole[8:]
     yield (

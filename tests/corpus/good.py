@@ -118,7 +118,10 @@ def _jpeg_files() -> Iterator[tuple[Good, bytes]]:
     yield Good("rgb.jpg", scene(), **lossy), jpeg(rgb)
     yield Good("subsampled.jpeg", scene(), **lossy), jpeg(rgb, subsampling=2)
     yield Good("grey.jpg", scene(1), **lossy), jpeg(grey)
-    yield Good("progressive.jpg", scene(), **lossy), jpeg(rgb, progressive=True)
+    progressive = jpeg(rgb, progressive=True)
+    yield Good("progressive.jpg", scene(), **lossy), progressive
+    yield Good("extraneous.jpg", scene(), **lossy), jpeg(rgb, bytes(3))  # of which libjpeg warns, as of the next
+    yield Good("extraneous_end.jpg", scene(), **lossy), progressive[:-2] + bytes(4) + progressive[-2:]
     yield Good("restarts.jpg", scene(), **lossy), vips(rgb).jpegsave_buffer(Q=95, restart_interval=1)
     for k in range(1, 9):
         yield Good(f"exif_{k}.jpg", scene(), **lossy), jpeg(eight(turned(scene(), k)), segment(0xE1, exif(k)))
