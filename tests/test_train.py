@@ -279,7 +279,7 @@ def test_dry_run_estimates_and_writes_nothing(options, capsys):
     assert not options().run.exists()
 
 
-def test_what_cannot_run_is_told_before_it_starts(images, options):
+def test_what_cannot_run_is_told_before_it_starts(images, options, monkeypatch):
     with pytest.raises(ValueError, match="4 cannot be spread over 5"):
         train(tiny(2), options(devices=5))
     with pytest.raises(ValueError, match="4 cannot be spread over 5"):
@@ -287,6 +287,9 @@ def test_what_cannot_run_is_told_before_it_starts(images, options):
     recipe = tiny(2, keep={"validate_every": 2, "validation_sets": ["Set5"]})
     with pytest.raises(FileNotFoundError, match=f"no test set Set5 in .* \\(.*{images.name}"):
         train(recipe, options(dry_run=True, validation=images.parent))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were started for --devices 1 --nodes 1"):
+        train(tiny(2), options())
 
 
 def test_activation_checkpointing_changes_memory_not_weights(options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +59,17 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
         accelerator = "cuda" if found else "cpu"
     if accelerator == "cuda" and found < options.devices:
         raise ValueError(f"torch finds {found} CUDA devices, {options.devices} are asked for; or use --device cpu")
-    share(recipe.smallest_batch(), 0, options.devices * options.nodes)
+    world = options.devices * options.nodes
+    if (started := int(os.environ.get("WORLD_SIZE", world))) != world:  # each would train alone, into one folder
+        raise ValueError(f"{started} processes were started for --devices {options.devices} --nodes {options.nodes}")
+    share(recipe.smallest_batch(), 0, world)
     mixed = recipe.train.precision
     precision = Precision() if mixed == "32-true" else _Mixed(mixed, accelerator)
     fabric = Fabric(
         accelerator=accelerator,
         devices=options.devices,
         num_nodes=options.nodes,
-        strategy="ddp" if options.devices * options.nodes > 1 else "auto",
+        strategy="ddp" if world > 1 else "auto",
         plugins=[precision],
     )
     fabric.launch()
