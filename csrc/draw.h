@@ -7,6 +7,7 @@
 #include "args.h"
 #include "linear.h"
 #include "parallel.h"
+#include "routing.h"
 #include "simd.h"
 
 namespace MIR_ISA {
@@ -61,23 +62,18 @@ template <class T> void draw_forward(const DrawArgs<T> &a) {
     mir::parallel((a.tokens + PART - 1) / PART, a.threads, [&](int64_t part) {
         std::vector<T> scores(whole_vectors<T>(a.prompts), none);
         for (int64_t t = part * PART; t < std::min(a.tokens, (part + 1) * PART); t++) {
-            V top = splat(none);
             for (int64_t i = 0; i < a.prompts; i += W) {
                 const int lanes = lanes_at<T>(i, a.prompts);
                 const V e = load(a.noise + t * a.prompts + i, lanes), l = load(a.logits + t * a.prompts + i, lanes);
                 store(&scores[i], (l * log2e - log2v(e)) * scale, lanes);
-                top = vmax(top, load(&scores[i]));
             }
-            T largest = top[0];
-            for (int l = 1; l < W; l++) largest = std::max(largest, T(top[l]));
-            // The last place is there for scores that are not numbers.
-            const int64_t label = std::find(&scores[0], &scores[a.prompts - 1], largest) - &scores[0];
+            const int64_t label = first_largest(scores.data(), a.prompts);
             a.label[t] = label;
             std::copy(a.pool + label * a.width, a.pool + (label + 1) * a.width, a.prompt + t * a.width);
             if (!a.soft) continue;
             V total = {};
             for (int64_t i = 0; i < a.prompts; i += W) {
-                const V p = exp2v(load(&scores[i]) - largest);
+                const V p = exp2v(load(&scores[i]) - scores[label]);
                 total += p;
                 store(a.soft + t * a.prompts + i, p, lanes_at<T>(i, a.prompts));
             }

@@ -1,6 +1,8 @@
 // Routing: the likeliest prompt of each token, and the tokens in the order of their prompts.
 #pragma once
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "args.h"
@@ -11,18 +13,28 @@ namespace MIR_ISA {
 
 using mir::RoutingArgs;
 
-// The first largest of n values.
+// The first largest of n values; the last of them where none is a number.
 template <class T> inline int64_t first_largest(const T *x, int64_t n) {
     constexpr int W = Simd<T>::W;
-    T top = x[0];
+    using I = typename Simd<T>::I;
+    using Lane = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+    I lane;
+    for (int l = 0; l < W; l++) lane[l] = l;
+    Vec<T> top = splat(-std::numeric_limits<T>::infinity());
+    I at = lane;  // where each lane met its largest
     int64_t i = 0;
-    if (n >= W) {
-        Vec<T> v = load(x);
-        for (i = W; i + W <= n; i += W) v = vmax(v, load(x + i));
-        for (int l = 0; l < W; l++) top = std::max(top, T(v[l]));
+    for (; i + W <= n; i += W) {
+        const Vec<T> v = load(x + i);
+        const auto more = v > top;
+        top = more ? v : top, at = more ? lane + (Lane)i : at;
     }
-    for (; i < n; i++) top = std::max(top, x[i]);
-    return std::find(x, x + n - 1, top) - x;
+    T most = Halves<T, W>::fold(top, [](auto a, auto b) { return a > b ? a : b; });
+    const I found = top == splat(most) ? at : I{} + (Lane)(n - 1);
+    int64_t first = Halves<Lane, W>::fold(found, [](auto a, auto b) { return a < b ? a : b; });
+    if (i == 0) first = n - 1;
+    for (; i < n; i++)
+        if (x[i] > most) most = x[i], first = i;
+    return first;
 }
 
 template <class T> void likeliest(const RoutingArgs<T> &a) {

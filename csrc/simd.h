@@ -112,21 +112,23 @@ inline Vec<float> vmax(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b);
 #endif
 template <class V> inline V vmin(V a, V b) { return a < b ? a : b; }
 
-// Sum over the lanes, by halves.
+// f of all lanes, by halves.
 template <class T, int W> struct Halves {
     typedef T V __attribute__((vector_size(W * sizeof(T))));
-    static T sum(V v) {
+    template <class F> static T fold(V v, F &&f) {
         typename Halves<T, W / 2>::V low, high;
         std::memcpy(&low, &v, sizeof low);
         std::memcpy(&high, reinterpret_cast<const char *>(&v) + sizeof low, sizeof high);
-        return Halves<T, W / 2>::sum(low + high);
+        return Halves<T, W / 2>::fold(f(low, high), f);
     }
 };
 template <class T> struct Halves<T, 2> {
     typedef T V __attribute__((vector_size(2 * sizeof(T))));
-    static T sum(V v) { return v[0] + v[1]; }
+    template <class F> static T fold(V v, F &&f) { return f(T(v[0]), T(v[1])); }
 };
-template <class T> inline T sum(Vec<T> v) { return Halves<T, Simd<T>::W>::sum(v); }
+template <class T> inline T sum(Vec<T> v) {
+    return Halves<T, Simd<T>::W>::fold(v, [](auto a, auto b) { return a + b; });
+}
 #if MIR_BYTES == 64
 template <> inline float sum<float>(Vec<float> v) { return _mm512_reduce_add_ps(v); }
 template <> inline double sum<double>(Vec<double> v) { return _mm512_reduce_add_pd(v); }
