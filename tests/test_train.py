@@ -292,6 +292,20 @@ def test_what_cannot_run_is_told_before_it_starts(images, options, monkeypatch):
         train(tiny(2), options())
 
 
+def test_a_missing_extra_is_told(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from mambairv2.cli import app
+
+    for module in ("train", "train_setup", "optimise"):
+        monkeypatch.delitem(sys.modules, f"mambairv2.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    (tmp_path / "mine.toml").write_text("[train]\niterations = 1")
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "mine.toml")])
+    assert result.exit_code == 1
+    assert result.stderr == "error: lightning_fabric is not installed; `pip install 'mambairv2[train]'`\n"
+
+
 def test_activation_checkpointing_changes_memory_not_weights(options):
     train(tiny(2), options("plain"))
     train(tiny(2, checkpointing=True), options("less"))
