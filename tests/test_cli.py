@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,22 @@ def test_one_file_goes_beside_itself(photos, weights):
     assert result.stdout.rstrip().endswith(f" s  {photos / 'a_x2.png'}")
     assert len(result.stdout.splitlines()) == 1
     assert (load(photos / "a_x2.png").width, load(photos / "a_x2.png").height) == (24, 18)
+
+
+def test_what_a_long_file_takes_is_told_before_it_begins(photos, weights, monkeypatch):
+    monkeypatch.setattr("mambairv2.cli_restore.LONG", 0)
+    monkeypatch.setattr("mambairv2.restorer.MEASURED", 1)
+    line = run("restore", photos / "a.png", "--weights", weights).stderr
+    told = r"12x9 \(0.0 megapixels\), 1 tile of 12x9, about \d\.\d GiB of memory, about 0:00:0\d\n"
+    assert re.fullmatch(re.escape(str(photos / "a.png")) + "  " + told, line)
+
+
+def test_a_tile_larger_than_memory_is_told_before_it_begins(photos, weights, monkeypatch):
+    monkeypatch.setattr("mambairv2.restorer.free_memory", lambda device: 100)
+    monkeypatch.setattr("mambairv2.restorer.used_memory", lambda: 2**30)
+    result = run("restore", photos / "a.png", "--weights", weights, "--whole")
+    assert result.exit_code == 0
+    assert result.stderr.endswith("about 1.0 GiB of memory where 1.0 GiB are free: try a smaller --tile\n")
 
 
 def test_a_folder_with_a_bad_file_goes_on_and_says_so(photos, weights):

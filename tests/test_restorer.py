@@ -197,7 +197,14 @@ class Greedy(StandIn):
 
 def test_out_of_memory_is_met_with_smaller_tiles_and_told(tmp_path):
     picture(200, 300, 3).pngsave(str(tmp_path / "in.png"))
-    done = Restorer(Greedy(), "cpu").restore_file(tmp_path / "in.png", tmp_path / "out.png")
+    told = []
+    done = Restorer(Greedy(), "cpu").restore_file(tmp_path / "in.png", tmp_path / "out.png", planned=told.append)
+    assert [(one.tiles, one.tile, one.size) for one in told] == [
+        (2, (200, 160), (200, 300)),
+        (6, (112, 112), (200, 300)),
+        (24, (64, 64), (200, 300)),
+    ]
+    assert told[2].memory < told[0].memory
     assert done.notes == ("tile 64 for lack of memory",)
     expected = network(tile=64).restore(tmp_path / "in.png")
     assert np.array_equal(load(tmp_path / "out.png").numpy(), expected)
