@@ -25,8 +25,8 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
     """Estimate of the memory a network takes for each pixel of its input, by its size and the backends that run.
 
     From the growth of the peak resident size over one forward on a CPU, float32, images of 96×96 to 256×256, for each
-    pixel and channel of `embed_dim`: native, light 59 to 75 bytes and small 85 to 100 (×4: 122); plain torch, light 346
-    to 412 and small 1343. The estimate is 88 and 132, 424 and 1477 there.
+    pixel and channel of `embed_dim`: native, light 59 to 75 bytes and small 76 to 100 (×4: 122); plain torch, light 346
+    to 412 and small 1253 to 1343. The estimate is 88 and 132, 424 and 1476 there.
     """
     config, weight = model.config, next(model.parameters())
     window, heads = config.window_size, max(config.num_heads)
