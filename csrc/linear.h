@@ -63,6 +63,39 @@ template <class T> inline Moments<T> moments(const T *x, int64_t n, T eps) {
     return {mean, T(1) / std::sqrt(sum<T>(squares) / n + eps)};
 }
 
+// (x - mean) · inverse · gamma + beta for n values, C vectors that stay in registers; zeros behind.
+template <class T, int C> inline Moments<T> normalise(const T *x, int64_t n, const T *gamma, const T *beta, T eps, T *to) {
+    constexpr int W = Simd<T>::W;
+    const int tail = (int)n - (C - 1) * W;
+    auto lanes = [&](int c) { return c < C - 1 ? W : tail; };
+    Vec<T> v[C], total = {}, squares = {};
+    for (int c = 0; c < C; c++) v[c] = load(x + c * W, lanes(c)), total += v[c];
+    const T mean = sum<T>(total) / n;
+    for (int c = 0; c < C; c++) {
+        v[c] -= mean;
+        if (c == C - 1) v[c] = first<T>(v[c], tail);
+        squares += v[c] * v[c];
+    }
+    const T inverse = T(1) / std::sqrt(sum<T>(squares) / n + eps);
+    for (int c = 0; c < C; c++) store(to + c * W, v[c] * inverse * load(gamma + c * W, lanes(c)) + load(beta + c * W, lanes(c)));
+    return {mean, inverse};
+}
+template <class T> inline Moments<T> normalise(const T *x, int64_t n, const T *gamma, const T *beta, T eps, T *to) {
+    constexpr int W = Simd<T>::W;
+    switch ((n + W - 1) / W) {
+    case 1: return normalise<T, 1>(x, n, gamma, beta, eps, to);
+    case 2: return normalise<T, 2>(x, n, gamma, beta, eps, to);
+    case 3: return normalise<T, 3>(x, n, gamma, beta, eps, to);
+    case 4: return normalise<T, 4>(x, n, gamma, beta, eps, to);
+    }
+    const Moments<T> m = moments(x, n, eps);
+    for (int64_t i = 0; i < n; i += W) {
+        const int lanes = lanes_at<T>(i, n);
+        store(to + i, (load(x + i, lanes) - m.mean) * m.inverse * load(gamma + i, lanes) + load(beta + i, lanes));
+    }
+    return m;
+}
+
 template <class T> struct LinearBlock {
     static constexpr int W = Simd<T>::W;
     using V = Vec<T>;
@@ -91,13 +124,10 @@ template <class T> struct LinearBlock {
                 continue;
             }
             const T *x = a.x + (r0 + r) * a.x_stride;
-            if (a.gamma) moment[r] = moments(x, a.in, T(a.eps));
-            for (int64_t i = 0; i < a.in; i += W) {
-                const int lanes = lanes_at<T>(i, a.in);
-                V v = load(x + i, lanes);
-                if (a.gamma) v = (v - moment[r].mean) * moment[r].inverse * load(a.gamma + i, lanes) + load(a.beta + i, lanes);
-                store(to + i, v);
-            }
+            if (a.gamma)
+                moment[r] = normalise(x, a.in, a.gamma, a.beta, T(a.eps), to);
+            else
+                for (int64_t i = 0; i < a.in; i += W) store(to + i, load(x + i, lanes_at<T>(i, a.in)));
         }
     }
 

@@ -186,3 +186,10 @@ def test_a_missing_backend_says_why(monkeypatch):
     window_attention(*make(), 16, 0, "auto")
     with pytest.raises(RuntimeError, match="no compiler was there"):
         window_attention(*make(), 16, 0, "cpu")
+
+
+def test_the_index_is_kept_on_the_cpu_whatever_the_default_device():
+    relative_position_index.cache_clear()
+    with torch.device("meta"):
+        relative_position_index(16)
+    assert relative_position_index(16).device.type == "cpu"

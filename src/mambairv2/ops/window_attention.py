@@ -96,7 +96,7 @@ def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_o
 def relative_position_index(window: int) -> Tensor:
     """Return the row of the bias table for each pair of positions: (n, n) int64."""
     with torch.inference_mode(False):  # cached as an inference tensor it would break every backward pass
-        i = torch.arange(window)
+        i = torch.arange(window, device="cpu")  # whatever the default device is at the first call
         y, x = (t.flatten() for t in torch.meshgrid(i, i, indexing="ij"))
         dy = y[:, None] - y[None] + window - 1
         dx = x[:, None] - x[None] + window - 1
