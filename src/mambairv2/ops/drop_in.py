@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mambairv2.ops.operators import Scan
 from mambairv2.ops.selective_scan import Backend, selective_scan
 
 
@@ -45,8 +46,8 @@ def selective_scan_fn(
     x, step = (t.to(dtype).transpose(1, 2) for t in (u, delta))
     A, B, C = A.to(dtype), B.to(dtype), C.to(dtype)
     skip, bias = (A.new_zeros(channels) if t is None else t.to(dtype) for t in (D, delta_bias))
-    scan = _by_state if B.ndim == 2 or C.ndim == 2 else _by_group
-    y, last = scan(x, step, A, B, C, skip, bias, delta_softplus, backend)
+    scan = Scan(x, step, A, B, C, skip, bias, delta_softplus=delta_softplus)
+    y, last = (_by_state if B.ndim == 2 or C.ndim == 2 else _by_group)(scan, backend)
     y = y.transpose(1, 2)
     if z is not None:
         y = y * F.silu(z.to(dtype))
@@ -54,28 +55,18 @@ def selective_scan_fn(
     return (y, last) if return_last_state else y
 
 
-def _by_group(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    bias: Tensor,
-    softplus: bool,
-    backend: Backend,
-) -> tuple[Tensor, Tensor]:
+def _by_group(scan: Scan, backend: Backend) -> tuple[Tensor, Tensor]:
     """Scan each group of channels with its own B and C; u, delta (B, L, D) → (B, L, D) and (B, D, N)."""
-    B, C = (t if t.ndim == 4 else t[:, None] for t in (B, C))
+    B, C = (t if t.ndim == 4 else t[:, None] for t in (scan.B, scan.C))
     groups = math.lcm(B.shape[1], C.shape[1])
-    size = u.shape[2] // groups
+    size = scan.u.shape[2] // groups
     outputs, ends = [], []
     for i in range(groups):
         part = slice(i * size, (i + 1) * size)
         B_i, C_i = (t[:, i * t.shape[1] // groups].transpose(1, 2) for t in (B, C))
         y, last = selective_scan(
-            *(u[..., part], delta[..., part], A[part], B_i, C_i, D[part], bias[part]),
-            delta_softplus=softplus,
+            *(scan.u[..., part], scan.delta[..., part], scan.A[part], B_i, C_i, scan.D[part], scan.delta_bias[part]),
+            delta_softplus=scan.delta_softplus,
             backend=backend,
         )
         outputs.append(y)
@@ -83,34 +74,25 @@ def _by_group(
     return (outputs[0], ends[0]) if groups == 1 else (torch.cat(outputs, 2), torch.cat(ends, 1))
 
 
-def _by_state(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    bias: Tensor,
-    softplus: bool,
-    backend: Backend,
-) -> tuple[Tensor, Tensor]:
+def _by_state(scan: Scan, backend: Backend) -> tuple[Tensor, Tensor]:
     """Scan each state of each channel as a channel of one state: B and C may then depend on the channel."""
+    u, A = scan.u, scan.A
     batch, length, channels = u.shape
     states = A.shape[1]
-    drive = u[..., None] * _to_channels(B, channels)
+    drive = u[..., None] * _to_channels(scan.B, channels)
     one = u.new_ones(batch, length, 1)
     h, last = selective_scan(
         drive.reshape(batch, length, channels * states),
-        delta.repeat_interleave(states, 2),
+        scan.delta.repeat_interleave(states, 2),
         A.reshape(-1, 1),
         one,
         one,
         A.new_zeros(channels * states),
-        bias.repeat_interleave(states),
-        delta_softplus=softplus,
+        scan.delta_bias.repeat_interleave(states),
+        delta_softplus=scan.delta_softplus,
         backend=backend,
     )
-    y = (h.view(batch, length, channels, states) * _to_channels(C, channels)).sum(-1) + D * u
+    y = (h.view(batch, length, channels, states) * _to_channels(scan.C, channels)).sum(-1) + scan.D * u
     return y, last.reshape(batch, channels, states)
 
 
