@@ -1,6 +1,8 @@
 // Selective scan: channels along the vector lanes, states in registers, one pass over the tokens.
 #pragma once
 #include <algorithm>
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include "args.h"
@@ -13,6 +15,8 @@ using mir::MAX_STATES;
 using mir::SCAN_CHUNK;
 using mir::ScanArgs;
 using mir::ScanGradArgs;
+
+constexpr int64_t PIECES = 8;
 
 // One block of channels of one image. NS states known to the compiler, or 0.
 template <class T, int NS> struct ScanBlock {
@@ -106,11 +110,19 @@ template <class T, int NS> void scan_forward_states(const ScanArgs<T> &a) {
     int64_t segments = 1;
     if (a.threads >= 2 * tasks && tasks > 0) segments = std::min(2 * a.threads / tasks, std::max<int64_t>(1, chunks / 4));
     if (segments <= 1) {
-        mir::parallel(tasks, a.threads, [&](int64_t task) {
+        // Blocks that the threads do not divide evenly are cut into pieces, each waiting for the one before it, which some
+        // thread has taken by then.
+        const int64_t pieces = a.threads > 1 && tasks % a.threads ? std::clamp<int64_t>(chunks, 1, PIECES) : 1;
+        std::vector<Vec<T>> states(tasks * a.n, Vec<T>{});
+        std::vector<std::atomic<int64_t>> done(tasks);
+        mir::parallel(tasks * pieces, a.threads, [&](int64_t i) {
+            const int64_t task = i % tasks, piece = i / tasks;
             ScanBlock<T, NS> block(a, task / blocks, task % blocks);
-            Vec<T> h[MAX_STATES] = {};
-            block.template run<true>(0, a.length, h);
-            block.finish(h);
+            while (done[task].load(std::memory_order_acquire) < piece) std::this_thread::yield();
+            Vec<T> *h = &states[task * a.n];
+            block.template run<true>(a.length * piece / pieces, a.length * (piece + 1) / pieces, h);
+            if (piece == pieces - 1) block.finish(h);
+            done[task].store(piece + 1, std::memory_order_release);
         });
         return;
     }

@@ -203,9 +203,10 @@ def test_only_some_need_gradients(backend):
 
 
 @needs_native
+@pytest.mark.parametrize("length", [0, 1, 63, 150, 1000])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_number_of_threads_changes_nothing(batch):
-    values = make(150, batch, channels=40, states=8, dtype=torch.float32)
+def test_the_number_of_threads_changes_nothing(batch, length):
+    values = make(length, batch, channels=40, states=8, dtype=torch.float32)
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):
