@@ -34,9 +34,12 @@ def _main(
     ] = False,
 ) -> None:
     logging.getLogger("pyvips").setLevel(logging.ERROR)  # what matters comes as an error of ours
-    # Threads that wait sleep: spinning ones starve whatever else runs, and then wait for it. With one busy
-    # process beside, a restoration took 5 s instead of 30 s on two cores. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait soon sleep: ones that spin on starve whatever else runs, and then wait for it. With one busy
+    # process beside, a restoration took 5 s instead of 30 s on two cores. GNU's pool spins for some microseconds,
+    # which is from one operation to the next; others not at all. Read when torch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 app.command()(cli_restore.restore)
