@@ -88,7 +88,9 @@ def text(card: Card, recipe_path: Path, recipe: Recipe, results: list[Result], b
     what = f"{TASKS[card.task].summary.capitalize()}{f' ×{card.scale}' if card.scale > 1 else ''}"
     sets = ",".join(dict.fromkeys(f.set for f in card.sets))
     begun = "begun at the best linear interpolation, " if recipe.model.warm_start else ""
-    begun = f"begun at `{recipe.model.start_from}`, {begun}" if recipe.model.start_from else begun
+    if recipe.model.start_from:
+        head = ", the head solved for by least squares" if recipe.model.warm_start else ""
+        begun = f"begun at `{recipe.model.start_from}`{head}, "
     return f"""# {card.name}
 
 {what} with the {variant} network ({card.parameters:,} parameters).
