@@ -38,7 +38,7 @@ class ModelPart(_Part):
     their initial values."""
     warm_start: bool = False
     """Begin with the best linear interpolation in the shallow path (light super-resolution models only); with
-    start_from, solve for a head of another scale by least squares."""
+    start_from, solve for a head of another scale (×1 too) by least squares."""
 
     def config(self) -> MambaIRv2Config:
         """Return the network's configuration; raises ValueError for overrides that define none."""

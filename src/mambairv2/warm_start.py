@@ -44,19 +44,18 @@ def warm_start(model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]]) -> No
 def fit_head(model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Solve for the head by least squares on the features of a trained body, in place.
 
-    For a network that gets a head for another scale. batches as for `warm_start`; ValueError for a head that
-    is not a single convolution.
+    For a network that gets a head for another scale, or for ×1, where the head gives what the input lacks. batches as
+    for `warm_start`; ValueError for a head that is not a single convolution.
     """
-    if model.config.upsampler != "pixelshuffledirect":
-        raise ValueError(f"only 'pixelshuffledirect' can be solved for, got {model.config.upsampler!r}")
+    if model.config.upsampler not in ("pixelshuffledirect", ""):
+        raise ValueError(f"only 'pixelshuffledirect' and '' can be solved for, got {model.config.upsampler!r}")
     _solve_head(model, batches, lambda image: _features(model, image))
 
 
 def _solve_head(
     model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]], features_of: Callable[[Tensor], Tensor]
 ) -> None:
-    conv = model.head.get_submodule("conv")
-    assert isinstance(conv, nn.Conv2d)
+    (conv,) = (module for module in model.head.modules() if isinstance(module, nn.Conv2d))
     assert conv.bias is not None
     size = conv.weight[0].numel() + 1
     gram = torch.zeros(size, size, dtype=torch.float64)
@@ -64,6 +63,8 @@ def _solve_head(
     with torch.no_grad():
         for source, target in batches:
             wanted = F.pixel_unshuffle(_shifted(model, target), model.config.upscale)
+            if model.config.upscale == 1:
+                wanted = wanted - _shifted(model, source)
             columns, values = _equations(features_of(source), wanted)
             gram += columns.T @ columns
             cross += columns.T @ values
