@@ -122,14 +122,14 @@ print(status("VmHWM"))
 
 @needs_proc
 def test_memory_does_not_grow_with_the_height_of_an_image(tmp_path):
-    """13 MB more to read, of which libvips sees 10 at a time, and 50 MB more to write."""
+    """34 MB more to read and 134 MB more to write; the peaks of equal runs differ by some 20 MB on a busy machine."""
     peaks = []
-    for height in (2000, 8000):
+    for height in (2000, 18000):
         picture(250, 700, 3).replicate(1, height // 250).pngsave(str(tmp_path / "in.png"))
         places = tmp_path / "in.png", tmp_path / f"{height}.tif"
         peaks.append(int(in_process(HEIGHT, *places, VIPS_DISC_THRESHOLD="100k", TMPDIR=str(tmp_path))[0]))
         assert pyvips.Image.new_from_file(str(places[1])).height == 2 * height
-    assert peaks[1] - peaks[0] < 15e6, peaks
+    assert peaks[1] - peaks[0] < 34e6, peaks
 
 
 LARGE = """
