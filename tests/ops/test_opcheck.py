@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mambairv2.ops import cpu
+from mambairv2.ops import cpu, depthwise, linear  # noqa: F401  (they register their operators)
 
 native = pytest.mark.skipif(cpu.unavailable() is not None, reason=f"no native kernels: {cpu.unavailable()}")
 

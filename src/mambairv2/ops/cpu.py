@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mambairv2.ops import native
-from mambairv2.ops.native import pointer, rows
+from mambairv2.ops.native import pointer
 from mambairv2.ops.operators import Scan, attention_operator, scan_operator
 
 WINDOW = 16
@@ -43,27 +43,26 @@ def _scan_args(scan: Scan) -> tuple[native.ScanArgs, Scan]:
     states = scan.A.shape[1]
     if states > native.MAX_STATES:
         raise ValueError(f"the native scan takes up to {native.MAX_STATES} states, got {states}")
-    order = None if scan.order is None else _checked(scan.order)
-    scan = scan.with_real(lambda t: rows(t) if t.ndim == 3 else t.contiguous())._replace(order=order)
-    strided = (scan.u, scan.delta, scan.B, scan.C, scan.prompt)
+    if scan.order is not None:
+        _check_order(scan.order)
+    scan = scan.laid_out()
     args = native.ScanArgs(
-        *(pointer(t) for t in (*scan[:7], scan.prompt, order)),
+        *(pointer(t) for t in (*scan[:7], scan.prompt, scan.order)),
         *(None, None, None),
         *(*scan.u.shape, states),
-        *(0 if t is None else t.stride(1) for t in strided),
+        *scan.strides(),
         int(scan.delta_softplus),
         torch.get_num_threads(),
     )
     return args, scan
 
 
-def _checked(order: Tensor) -> Tensor:
-    """Return the order contiguous; raises ValueError for tokens that are not there, which C would read all the same."""
+def _check_order(order: Tensor) -> None:
+    """Raise ValueError for tokens that are not there, which C would read all the same."""
     if order.numel():
         low, high = order.aminmax()
         if low < 0 or high >= order.shape[1]:
             raise ValueError(f"order must hold 0 to {order.shape[1] - 1}, got {int(low)} to {int(high)}")
-    return order.contiguous()
 
 
 def _scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mambairv2.ops.native import rows
+
 _LIBRARY = torch.library.Library("mambairv2", "FRAGMENT")
 EVERY_DEVICE = "CompositeExplicitAutograd"
 
@@ -62,6 +64,15 @@ class Scan(NamedTuple):
         u, delta, A, B, C, D, bias = map(change, self[:7])
         prompt = None if self.prompt is None else change(self.prompt)
         return Scan(u, delta, A, B, C, D, bias, self.order, prompt, self.delta_softplus)
+
+    def laid_out(self) -> Scan:
+        """Return the scan as kernels read it: tokens at one stride, everything else contiguous."""
+        order = None if self.order is None else self.order.contiguous()
+        return self.with_real(lambda t: rows(t) if t.ndim == 3 else t.contiguous())._replace(order=order)
+
+    def strides(self) -> list[int]:
+        """Return from one token to the next of u, delta, B, C and the prompt (0 without one), laid out."""
+        return [0 if t is None else t.stride(1) for t in (self.u, self.delta, self.B, self.C, self.prompt)]
 
 
 SCAN = (

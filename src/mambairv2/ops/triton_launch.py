@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from mambairv2.ops import triton_attention, triton_scan, triton_scan_backward
 from mambairv2.ops.gpu import INTERPRETED, WINDOW, attention_outputs, scan_outputs, tile_of
-from mambairv2.ops.native import rows
 from mambairv2.ops.operators import Scan
 
 # Programs wanted at once: a few for each processor of a large GPU; the same on any, so that sums are too.
@@ -40,31 +39,19 @@ def scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]
     y, last, states = scan_outputs(scan, keep_states)
     if y.numel() == 0:
         return y, last.zero_(), states
-    scan = _prepared(scan)
+    scan = scan.laid_out()
     sizes, blocks, tiles, per_run = _scan_sizes(scan)
     runs = triton.cdiv(tiles, per_run)
     right = (scan.B, scan.B.stride(1), None, 0)
     starts = _run_starts(scan, scan.u, scan.u.stride(1), right, reverse=False) if runs > 1 else None
     triton_scan.outputs[(y.shape[0] * runs, blocks)](
         *(*scan[:9], starts, y, last, states if keep_states else None),
-        *(*y.shape[1:], tiles, per_run, *_strides(scan)),
+        *(*y.shape[1:], tiles, per_run, *scan.strides()),
         N=last.shape[2],
         SOFTPLUS=scan.delta_softplus,
         **sizes,
     )
     return y, last, states
-
-
-def _prepared(scan: Scan) -> Scan:
-    """Return the scan with tokens at one stride and everything else contiguous."""
-    order = None if scan.order is None else scan.order.contiguous()
-    return scan.with_real(lambda t: rows(t) if t.ndim == 3 else t.contiguous())._replace(order=order)
-
-
-def _strides(scan: Scan) -> list[int]:
-    """Return from one token to the next of u, delta, B, C and the prompt."""
-    strided = (scan.u, scan.delta, scan.B, scan.C, scan.prompt)
-    return [0 if t is None else t.stride(1) for t in strided]
 
 
 def _run_starts(
@@ -96,10 +83,10 @@ def scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
     n = scan.A.shape[1]
     if dy.numel() == 0:
         return [t.new_zeros(t.shape) for t in scan[:7]]
-    dy, scan = dy.contiguous(), _prepared(scan)
+    dy, scan = dy.contiguous(), scan.laid_out()
     sizes, blocks, tiles, per_run = _scan_sizes(scan)
     runs = triton.cdiv(tiles, per_run)
-    strides = _strides(scan)
+    strides = scan.strides()
     right = (scan.C, scan.C.stride(1), scan.prompt, strides[-1])
     starts = _run_starts(scan, dy, channels, right, reverse=True) if runs > 1 else None
     du, ddelta = (t.new_empty(batch, length, channels) for t in (scan.u, scan.delta))
