@@ -76,7 +76,7 @@ inline int mirrored_place(int q, int k) {
 }
 
 template <class T> struct Tables {
-    std::vector<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2; the second with x reversed
+    Buffer<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2; the second with x reversed
     Tables(const AttentionArgs<T> &a, bool both) : plain(a.heads * TABLE), mirrored(both ? a.heads * TABLE : 0) {
         for (int64_t h = 0; h < a.heads; h++)
             for (int i = 0; i < TABLE; i++) {
@@ -142,6 +142,31 @@ inline void weighted_all(T *out, const T *p, const T *y, int padded, int count, 
 
 inline int padded_to_4(int64_t dim) { return (int)(dim + 3) / 4 * 4; }
 
+// Scores of the two vectors of queries at i against every key, and the largest of each lane. All loops over a register tile
+// are unrolled: one that is not keeps the tile in memory.
+template <class T, bool MASKED>
+inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *table, int i, const T *q, const T *k, int dim, int padded) {
+    constexpr int W = Simd<T>::W;
+    Vec<T> top0 = splat(-std::numeric_limits<T>::infinity()), top1 = top0;
+    for (int j = 0; j < TOKENS; j += KEYS) {
+        const T *bias0 = table + place(i, j), *bias1 = table + place(i + W, j);  // and one less for each key of the row
+        Vec<T> acc[KEYS][2];
+#pragma GCC unroll 8
+        for (int jj = 0; jj < KEYS; jj++) {
+            acc[jj][0] = load(bias0 - jj), acc[jj][1] = load(bias1 - jj);
+            if (MASKED) acc[jj][0] += region_mask<T>(w, i, j + jj), acc[jj][1] += region_mask<T>(w, i + W, j + jj);
+        }
+        tile<T, KEYS>(acc, q + i, TOKENS, k + j * padded, padded, 1, dim);
+#pragma GCC unroll 8
+        for (int jj = 0; jj < KEYS; jj++) {
+            store(scores + (j + jj) * 2 * W, acc[jj][0]);
+            store(scores + (j + jj) * 2 * W + W, acc[jj][1]);
+            top0 = vmax(top0, acc[jj][0]), top1 = vmax(top1, acc[jj][1]);
+        }
+    }
+    top[0] = top0, top[1] = top1;
+}
+
 template <class T> void attention_forward(const AttentionArgs<T> &a) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
@@ -151,7 +176,7 @@ template <class T> void attention_forward(const AttentionArgs<T> &a) {
     const Tables<T> tables(a, false);
     mir::parallel(a.batch * windows, a.threads, [&](int64_t task) {
         const Window w(a, task / windows, task % windows);
-        std::vector<T> buffer((4 * padded + 2 * W) * TOKENS + TOKENS);
+        Buffer<T> buffer((4 * padded + 2 * W) * TOKENS + TOKENS);
         T *q = buffer.data(), *k = q + padded * TOKENS, *v = k + padded * TOKENS, *o = v + padded * TOKENS;
         T *scores = o + padded * TOKENS;
         for (int64_t head = 0; head < a.heads; head++) {
@@ -160,23 +185,11 @@ template <class T> void attention_forward(const AttentionArgs<T> &a) {
             gather(k, w, qkv + embed, 3 * embed, dim, padded);
             gather(v, w, qkv + 2 * embed, 3 * embed, dim, padded);
             for (int i = 0; i < TOKENS; i += 2 * W) {
-                V top[2] = {splat(-std::numeric_limits<T>::infinity()), splat(-std::numeric_limits<T>::infinity())};
-                for (int j = 0; j < TOKENS; j += KEYS) {
-                    V acc[KEYS][2];
-                    for (int x = 0; x < 2; x++) {
-                        const T *bias = table + place(i + x * W, j);  // and one less for each key of the row
-                        for (int jj = 0; jj < KEYS; jj++) {
-                            acc[jj][x] = load(bias - jj);
-                            if (w.split_y || w.split_x) acc[jj][x] += region_mask<T>(w, i + x * W, j + jj);
-                        }
-                    }
-                    tile<T, KEYS>(acc, q + i, TOKENS, k + j * padded, padded, 1, dim);
-                    for (int jj = 0; jj < KEYS; jj++)
-                        for (int x = 0; x < 2; x++) {
-                            store(scores + (j + jj) * 2 * W + x * W, acc[jj][x]);
-                            top[x] = vmax(top[x], acc[jj][x]);
-                        }
-                }
+                V top[2];
+                if (w.split_y || w.split_x)
+                    attend_to<T, true>(scores, top, w, table, i, q, k, dim, padded);
+                else
+                    attend_to<T, false>(scores, top, w, table, i, q, k, dim, padded);
                 V total[2] = {};
                 for (int j = 0; j < TOKENS; j++)
                     for (int x = 0; x < 2; x++) {
@@ -204,7 +217,7 @@ template <class T> struct AttentionBackward {
     const AttentionArgs<T> &a;
     const Tables<T> &tables;
     const int dim, padded, wide;  // wide: dim padded to whole vectors
-    std::vector<T> buffer;
+    Buffer<T> buffer;
     T *q, *dout, *kt, *vt, *k_wide, *dq, *dk, *dv, *p, *ds, *slope, *dbias;
 
     AttentionBackward(const AttentionGradArgs<T> &args, const Tables<T> &t)
@@ -252,20 +265,20 @@ template <class T> struct AttentionBackward {
 
     // p and ds of queries i.. against the two vectors of keys at j.
     void probabilities(const Window &w, int i, int j, const T *lse, const T *table) {
+        const T *bias0 = table + mirrored_place(i, j), *bias1 = table + mirrored_place(i, j + W);
         V s[KEYS][2], dp[KEYS][2] = {};
-        for (int x = 0; x < 2; x++) {
-            const T *bias = table + mirrored_place(i, j + x * W);
-            for (int ii = 0; ii < KEYS; ii++) {
-                s[ii][x] = load(bias - ii);
-                if (w.split_y || w.split_x) s[ii][x] += region_mask<T>(w, j + x * W, i + ii);
-            }
-        }
+#pragma GCC unroll 8
+        for (int ii = 0; ii < KEYS; ii++) s[ii][0] = load(bias0 - ii), s[ii][1] = load(bias1 - ii);
         tile<T, KEYS>(s, kt + j, TOKENS, q + i * padded, padded, 1, dim);
+        if (w.split_y || w.split_x)
+            for (int ii = 0; ii < KEYS; ii++)
+                for (int x = 0; x < 2; x++) s[ii][x] += region_mask<T>(w, j + x * W, i + ii);
+        for (int ii = 0; ii < KEYS; ii++)
+            for (int x = 0; x < 2; x++) store(p + (i + ii) * 2 * W + x * W, exp2v(s[ii][x] - lse[i + ii]));
         tile<T, KEYS>(dp, vt + j, TOKENS, dout + i * padded, padded, 1, dim);
         for (int ii = 0; ii < KEYS; ii++)
             for (int x = 0; x < 2; x++) {
-                const V pv = exp2v(s[ii][x] - lse[i + ii]), dsv = pv * (dp[ii][x] - slope[i + ii]);
-                store(p + (i + ii) * 2 * W + x * W, pv);
+                const V dsv = load(p + (i + ii) * 2 * W + x * W) * (dp[ii][x] - slope[i + ii]);
                 store(ds + (i + ii) * 2 * W + x * W, dsv);
                 T *sum = dbias + (i + ii) * TOKENS + j + x * W;
                 store(sum, load(sum) + dsv);

@@ -22,7 +22,7 @@ template <class T, int K> struct DepthwiseTile {
     using V = Vec<T>;
     const DepthwiseArgs<T> &a;
     const int64_t kernel, pad, wide, x_channels, chunk_wide;
-    std::vector<T> staged;
+    Buffer<T> staged;
     std::vector<Moments<T>> moment;
     int64_t image = 0, y0 = 0, x0 = 0, height = 0, width = 0, full_width = 0;
     int64_t c0 = 0, channels = 0;  // of the chunk
@@ -66,7 +66,7 @@ template <class T, int K> struct DepthwiseTile {
     }
 
     // Fills `to` with value(y, x, place, channel, lanes) of the chunk, zeros outside the image.
-    template <class F> void stage(std::vector<T> &to, F &&value) {
+    template <class F> void stage(Buffer<T> &to, F &&value) {
         everywhere(
             [&](int64_t y, int64_t x, int64_t i) {
                 for (int64_t c = 0; c < channels; c += W) store(&to[i * chunk_wide + c], value(y, x, i, c0 + c, lanes_at<T>(c, channels)));
@@ -82,7 +82,7 @@ template <class T, int K> struct DepthwiseTile {
     }
 
     // f(y, x, channel, lanes, Σ weight · staged) for the chunk; taps: (kernel², wide).
-    template <class F> void convolve(const std::vector<T> &from, const T *taps, F &&f) const {
+    template <class F> void convolve(const Buffer<T> &from, const T *taps, F &&f) const {
         for (int64_t y = 0; y < height; y++)
             for (int64_t x = 0; x < width; x += NEIGHBOURS)
                 for (int64_t c = 0; c < channels; c += W) {
@@ -106,16 +106,16 @@ template <class T, int K> struct DepthwiseTile {
 };
 
 // (channels, kernel²) to (kernel², wide), backwards if asked.
-template <class T> std::vector<T> taps_of(const DepthwiseArgs<T> &a, bool backwards) {
+template <class T> Buffer<T> taps_of(const DepthwiseArgs<T> &a, bool backwards) {
     const int64_t count = a.kernel * a.kernel, wide = whole_vectors<T>(a.channels);
-    std::vector<T> taps(count * wide);
+    Buffer<T> taps(count * wide);
     for (int64_t c = 0; c < a.channels; c++)
         for (int64_t t = 0; t < count; t++) taps[(backwards ? count - 1 - t : t) * wide + c] = a.weight[c * count + t];
     return taps;
 }
 
 template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &a) {
-    const std::vector<T> taps = taps_of(a, false);
+    const Buffer<T> taps = taps_of(a, false);
     mir::parallel(DepthwiseTile<T, K>::tiles(a), a.threads, [&](int64_t task) {
         DepthwiseTile<T, K> tile(a);
         tile.go_to(task);
@@ -137,12 +137,12 @@ template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs
     using V = Vec<T>;
     const DepthwiseArgs<T> &a = g.forward;
     using Tile = DepthwiseTile<T, K>;
-    const std::vector<T> taps = taps_of(a, true);
+    const Buffer<T> taps = taps_of(a, true);
     const int64_t tiles = Tile::tiles(a), count = a.kernel * a.kernel;
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         Tile tile(a);
-        std::vector<T> dconv(tile.area() * tile.chunk_wide), dv(a.gamma ? TILE_HEIGHT * TILE_WIDTH * tile.wide : 0);
-        std::vector<T> sums((count + 3) * tile.wide);
+        Buffer<T> dconv(tile.area() * tile.chunk_wide), dv(a.gamma ? TILE_HEIGHT * TILE_WIDTH * tile.wide : 0);
+        Buffer<T> sums((count + 3) * tile.wide);
         T *dtaps = sums.data(), *dbias = dtaps + count * tile.wide, *dgamma = dbias + tile.wide, *dbeta = dgamma + tile.wide;
         for (int64_t n = part * tiles / g.parts; n < (part + 1) * tiles / g.parts; n++) {
             tile.go_to(n);

@@ -60,7 +60,7 @@ template <class T> void draw_forward(const DrawArgs<T> &a) {
     using V = Vec<T>;
     const T scale = T(1 / a.temperature), log2e = T(1.4426950408889634074), none = -std::numeric_limits<T>::infinity();
     mir::parallel((a.tokens + PART - 1) / PART, a.threads, [&](int64_t part) {
-        std::vector<T> scores(whole_vectors<T>(a.prompts), none);
+        Buffer<T> scores(whole_vectors<T>(a.prompts), none);
         for (int64_t t = part * PART; t < std::min(a.tokens, (part + 1) * PART); t++) {
             for (int64_t i = 0; i < a.prompts; i += W) {
                 const int lanes = lanes_at<T>(i, a.prompts);
@@ -89,10 +89,10 @@ template <class T> void draw_backward(const DrawGradArgs<T> &g) {
     using V = Vec<T>;
     const DrawArgs<T> &a = g.forward;
     const int64_t wide = whole_vectors<T>(a.prompts);
-    const std::vector<T> columns = transposed(a.pool, a.prompts, a.width);  // (width, wide)
+    const Buffer<T> columns = transposed(a.pool, a.prompts, a.width);  // (width, wide)
     const T scale = T(1 / a.temperature);
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
-        std::vector<T> ds(wide);
+        Buffer<T> ds(wide);
         T *dpool = g.dpool + part * a.prompts * a.width;
         std::fill(dpool, dpool + a.prompts * a.width, T(0));
         for (int64_t t = part * a.tokens / g.parts; t < (part + 1) * a.tokens / g.parts; t++) {

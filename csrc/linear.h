@@ -21,23 +21,25 @@ constexpr int TILE_ROWS = 4, TILE_COLUMNS = 2;  // 8 sums in 16 registers
 #endif
 constexpr int LINEAR_BLOCK = 64;  // tokens
 
-// sum[r][c] += Σ_k s[r, k] · v[k, c] for scalars s and vectors v: the one loop of every product below.
+// sum[r][c] += Σ_k s[r, k] · v[k, c] for scalars s and vectors v: the one loop of every product below. Two pointers to four
+// rows each, since offsets of eight rows would not stay in registers.
 template <class T, int C>
 inline void product(Vec<T> (&sum)[TILE_ROWS][C], const T *s, int64_t s_row, int64_t s_step, const T *v, int64_t v_step, int64_t count) {
-    for (int64_t k = 0; k < count; k++) {
+    for (int64_t k = 0; k < count; k++, s += s_step, v += v_step) {
         Vec<T> x[C];
-        for (int c = 0; c < C; c++) x[c] = load(v + k * v_step + c * Simd<T>::W);
+        for (int c = 0; c < C; c++) x[c] = load(v + c * Simd<T>::W);
+        const T *half = s + 4 * s_row;
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; r++)
-            for (int c = 0; c < C; c++) sum[r][c] += x[c] * s[r * s_row + k * s_step];
+            for (int c = 0; c < C; c++) sum[r][c] += x[c] * (r < 4 ? s[r * s_row] : half[(r - 4) * s_row]);
     }
 }
 
 // Calls f(columns, first vector) over `vectors` of them, as many at a time as the registers take.
 template <class F> inline void by_columns(int vectors, F &&f) {
     int v = 0;
-    for (; v + TILE_COLUMNS <= vectors; v += TILE_COLUMNS) f(std::integral_constant<int, TILE_COLUMNS>{}, v);
-    if (TILE_COLUMNS > 2 && vectors - v == 2) f(std::integral_constant<int, 2>{}, v);
+    for (; v + TILE_COLUMNS <= vectors && vectors - v != 4; v += TILE_COLUMNS) f(std::integral_constant<int, TILE_COLUMNS>{}, v);
+    for (; v + 2 <= vectors; v += 2) f(std::integral_constant<int, 2>{}, v);
     if (vectors - v == 1) f(std::integral_constant<int, 1>{}, v);
 }
 
@@ -102,7 +104,7 @@ template <class T> struct LinearBlock {
     const LinearArgs<T> &a;
     const int64_t in_wide, out_wide;
     const T *columns;  // (in, out_wide): the weight transposed, zeros behind
-    std::vector<T> copy;
+    Buffer<T> copy;
     const T *rows = nullptr;  // the staged tokens
     int64_t row = 0;          // and from one to the next
     Moments<T> moment[LINEAR_BLOCK];
@@ -131,50 +133,76 @@ template <class T> struct LinearBlock {
         }
     }
 
-    // f(row, column, value) for each vector of the map of the staged tokens, before GELU.
-    template <class F> void map(int64_t count, F &&f) {
-        by_columns((int)(out_wide / W), [&](auto width, int first) {
+    // emit(row, column, lanes, value) for each vector of the map of the staged tokens, before GELU. A long emit would push the
+    // sums out of the registers where its loop is unrolled.
+    template <bool LONG, class F> void map(int64_t count, F &&emit) const {
+        const T *from = rows, *weight = columns, *bias = a.bias;
+        const int64_t step = row, in = a.in, out = a.out, wide = out_wide;  // in registers: a store may change any member
+        by_columns((int)(wide / W), [&](auto width, int first) {
             constexpr int C = decltype(width)::value;
+            const int64_t o = first * W;
+            const int tail = lanes_at<T>(o + (C - 1) * W, out);
+            auto lanes = [&](int c) { return c < C - 1 ? W : tail; };
             V start[C];
-            for (int c = 0; c < C; c++) {
-                const int64_t o = (first + c) * W;
-                start[c] = a.bias ? load(a.bias + o, lanes_at<T>(o, a.out)) : V{};
-            }
+            for (int c = 0; c < C; c++) start[c] = bias ? load(bias + o + c * W, lanes(c)) : V{};
             for (int64_t r = 0; r < count; r += TILE_ROWS) {
                 V sum[TILE_ROWS][C];
+#pragma GCC unroll 8
                 for (int i = 0; i < TILE_ROWS; i++)
                     for (int c = 0; c < C; c++) sum[i][c] = start[c];
-                product<T, C>(sum, rows + r * row, row, 1, columns + first * W, out_wide, a.in);
-                for (int64_t i = 0; i < std::min<int64_t>(TILE_ROWS, count - r); i++)
-                    for (int c = 0; c < C; c++) f(r + i, (int64_t)(first + c) * W, sum[i][c]);
+                product<T, C>(sum, from + r * step, step, 1, weight + o, wide, in);
+                auto emit_row = [&](int i) {
+                    if (r + i < count)
+                        for (int c = 0; c < C; c++) emit(r + i, o + c * W, lanes(c), sum[i][c]);
+                };
+                if constexpr (LONG) {
+#pragma GCC unroll 1
+                    for (int i = 0; i < TILE_ROWS; i++) emit_row(i);
+                } else {
+#pragma GCC unroll 8
+                    for (int i = 0; i < TILE_ROWS; i++) emit_row(i);
+                }
             }
         });
     }
 };
 
-template <class T> std::vector<T> transposed(const T *weight, int64_t out, int64_t in) {
+template <class T> Buffer<T> transposed(const T *weight, int64_t out, int64_t in) {
     const int64_t wide = whole_vectors<T>(out);
-    std::vector<T> columns(in * wide);
+    Buffer<T> columns(in * wide);
     for (int64_t o = 0; o < out; o++)
         for (int64_t i = 0; i < in; i++) columns[i * wide + o] = weight[o * in + i];
     return columns;
 }
 
-template <class T> void linear_forward(const LinearArgs<T> &a) {
-    const std::vector<T> columns = transposed(a.weight, a.out, a.in);
+// What becomes of each vector of the map, known to the compiler: sums stay in registers.
+template <class T, bool GELU, bool RESIDUAL, bool SKIP> void linear_forward_as(const LinearArgs<T> &a) {
+    using V = Vec<T>;
+    const Buffer<T> columns = transposed(a.weight, a.out, a.in);
     mir::parallel((a.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, a.threads, [&](int64_t task) {
-        const int64_t r0 = task * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.rows - r0);
+        const int64_t r0 = task * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.rows - r0), out = a.out;
+        T *y = a.y + r0 * out;
+        const T *residual = a.residual + (RESIDUAL ? r0 * out : 0), *skip = a.skip + (SKIP ? r0 * out : 0), *scale = a.scale;
         LinearBlock<T> block(a, columns.data());
         block.stage(r0, count, false);
-        block.map(count, [&](int64_t r, int64_t o, Vec<T> y) {
-            const int lanes = lanes_at<T>(o, a.out);
-            const int64_t at = (r0 + r) * a.out + o;
-            if (a.gelu) y = gelu<T>(y);
-            if (a.residual) y += load(a.residual + at, lanes);
-            if (a.skip) y += load(a.skip + at, lanes) * load(a.scale + o, lanes);
-            store(a.y + at, y, lanes);
+        block.template map<GELU>(count, [=](int64_t r, int64_t o, int lanes, V v) {
+            const int64_t at = r * out + o;
+            if (GELU) v = gelu<T>(v);
+            if (RESIDUAL) v += load(residual + at, lanes);
+            if (SKIP) v += load(skip + at, lanes) * load(scale + o, lanes);
+            store(y + at, v, lanes);
         });
     });
+}
+
+template <class T> void linear_forward(const LinearArgs<T> &a) {
+    constexpr void (*FUNCTIONS[])(const LinearArgs<T> &) = {
+        linear_forward_as<T, false, false, false>, linear_forward_as<T, false, false, true>,
+        linear_forward_as<T, false, true, false>,  linear_forward_as<T, false, true, true>,
+        linear_forward_as<T, true, false, false>,  linear_forward_as<T, true, false, true>,
+        linear_forward_as<T, true, true, false>,   linear_forward_as<T, true, true, true>,
+    };
+    FUNCTIONS[4 * !!a.gelu + 2 * !!a.residual + !!a.skip](a);
 }
 
 // d, the gradient of a layer norm's output, becomes that of its input x; both whole vectors with zeros behind.
@@ -201,21 +229,21 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const LinearArgs<T> &a = g.forward;
-    const std::vector<T> columns = a.gelu ? transposed(a.weight, a.out, a.in) : std::vector<T>();
+    const Buffer<T> columns = a.gelu ? transposed(a.weight, a.out, a.in) : Buffer<T>();
     const int64_t blocks = (a.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, in_wide = whole_vectors<T>(a.in), out_wide = whole_vectors<T>(a.out);
     const int64_t out_tiles = (a.out + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, dy_wide = std::max(out_wide, out_tiles);
-    std::vector<T> weight(a.out * in_wide);  // zeros behind
+    Buffer<T> weight(a.out * in_wide);  // zeros behind
     for (int64_t o = 0; o < a.out; o++) std::copy(a.weight + o * a.in, a.weight + (o + 1) * a.in, &weight[o * in_wide]);
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         LinearBlock<T> block(a, columns.data());
-        std::vector<T> dy(LINEAR_BLOCK * dy_wide), dx(LINEAR_BLOCK * in_wide), dw(out_tiles * in_wide);
-        std::vector<T> sums(2 * out_wide + 2 * in_wide);
+        Buffer<T> dy(LINEAR_BLOCK * dy_wide), dx(LINEAR_BLOCK * in_wide), dw(out_tiles * in_wide);
+        Buffer<T> sums(2 * out_wide + 2 * in_wide);
         T *dbias = sums.data(), *dscale = dbias + out_wide, *dgamma = dscale + out_wide, *dbeta = dgamma + in_wide;
         for (int64_t n = part * blocks / g.parts; n < (part + 1) * blocks / g.parts; n++) {
             const int64_t r0 = n * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.rows - r0);
             block.stage(r0, count, true);
             if (count < LINEAR_BLOCK) std::fill(dy.begin(), dy.end(), T(0));
-            if (a.gelu) block.map(count, [&](int64_t r, int64_t o, V z) { store(&dy[r * dy_wide + o], gelu_slope<T>(z)); });
+            if (a.gelu) block.template map<false>(count, [&](int64_t r, int64_t o, int, V z) { store(&dy[r * dy_wide + o], z); });
             for (int64_t r = 0; r < count; r++)
                 for (int64_t o = 0; o < a.out; o += W) {
                     const int lanes = lanes_at<T>(o, a.out);
@@ -225,7 +253,7 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
                         store(g.dskip + at, d * load(a.scale + o, lanes), lanes);
                         store(dscale + o, load(dscale + o) + d * load(a.skip + at, lanes));
                     }
-                    if (a.gelu) d *= load(&dy[r * dy_wide + o]);
+                    if (a.gelu) d *= gelu_slope<T>(load(&dy[r * dy_wide + o], lanes));
                     store(&dy[r * dy_wide + o], d);
                     store(dbias + o, load(dbias + o) + d);
                 }

@@ -51,8 +51,29 @@ template <class T, int NS> struct ScanBlock {
         return a.softplus ? softplus<T>(x) : x;
     }
 
-    // By label, the next token may be anywhere in the image: its rows are asked for some steps ahead.
-    static constexpr int AHEAD = 12;
+    // What a few steps read, brought together: by label the tokens lie anywhere in the image, and the softplus of one step
+    // need not wait for the state of the step before.
+    static constexpr int STEPS = 16;
+    struct Ahead {
+        V u[STEPS], delta[STEPS];
+        T B[STEPS][N_MAX], C[STEPS][N_MAX];
+        int64_t token[STEPS];
+    };
+    void look_ahead(Ahead &to, int64_t i0, int count) const {
+        const int n = states();
+        for (int j = 0; j < count; j++) {
+            const int64_t t = token(i0 + j);
+            to.token[j] = t;
+            to.u[j] = load(a.u + t * a.u_stride + c0, lanes);
+            to.delta[j] = step(t);
+            std::copy(a.B + t * a.B_stride, a.B + t * a.B_stride + n, to.B[j]);
+            std::copy(a.C + t * a.C_stride, a.C + t * a.C_stride + n, to.C[j]);
+            if (!a.prompt) continue;
+            const T *prompt = a.prompt + (b * a.length + i0 + j) * a.prompt_stride;
+            for (int s = 0; s < n; s++) to.C[j][s] += prompt[s];
+        }
+    }
+    static constexpr int AHEAD = 2 * STEPS;
     void fetch(int64_t t) const {
         __builtin_prefetch(a.u + t * a.u_stride + c0);
         __builtin_prefetch(a.delta + t * a.delta_stride + c0);
@@ -65,24 +86,26 @@ template <class T, int NS> struct ScanBlock {
     template <bool EMIT> V run(int64_t i0, int64_t i1, V *state) const {
         const int n = states();
         V h[N_MAX], total = {};
+        Ahead ahead;
         for (int s = 0; s < n; s++) h[s] = state[s];
-        for (int64_t i = i0; i < i1; i++) {
-            const int64_t t = token(i);
-            const T *B = a.B + t * a.B_stride, *C = a.C + t * a.C_stride;
-            const T *P = a.prompt ? a.prompt + (b * a.length + i) * a.prompt_stride : nullptr;
-            if (EMIT && a.states && i % SCAN_CHUNK == 0) keep(i / SCAN_CHUNK, h);
-            const V u = load(a.u + t * a.u_stride + c0, lanes), delta = step(t), drive = delta * u;
-            if (i + AHEAD < i1) fetch(token(i + AHEAD));
-            V y = D * u;
+        for (int64_t i = i0; i < i1; i += STEPS) {
+            const int count = (int)std::min<int64_t>(STEPS, i1 - i);
+            look_ahead(ahead, i, count);
+            for (int64_t j = i + STEPS; j < std::min(i + 2 * STEPS, i1); j++) fetch(token(j));
+            for (int j = 0; j < count; j++) {
+                if (EMIT && a.states && (i + j) % SCAN_CHUNK == 0) keep((i + j) / SCAN_CHUNK, h);
+                const V u = ahead.u[j], delta = ahead.delta[j], drive = delta * u;
+                V y = D * u;
 #pragma GCC unroll 16
-            for (int s = 0; s < n; s++) {
-                h[s] = exp2v(delta * A2[s]) * h[s] + drive * B[s];
-                if (EMIT) y += h[s] * (P ? C[s] + P[s] : C[s]);
+                for (int s = 0; s < n; s++) {
+                    h[s] = exp2v(delta * A2[s]) * h[s] + drive * ahead.B[j][s];
+                    if (EMIT) y += h[s] * ahead.C[j][s];
+                }
+                if (EMIT)
+                    store(a.y + ahead.token[j] * a.channels + c0, y, lanes);
+                else
+                    total += delta;
             }
-            if (EMIT)
-                store(a.y + t * a.channels + c0, y, lanes);
-            else
-                total += delta;
         }
         for (int s = 0; s < n; s++) state[s] = h[s];
         return total;
@@ -113,7 +136,7 @@ template <class T, int NS> void scan_forward_states(const ScanArgs<T> &a) {
         // Blocks that the threads do not divide evenly are cut into pieces, each waiting for the one before it, which some
         // thread has taken by then.
         const int64_t pieces = a.threads > 1 && tasks % a.threads ? std::clamp<int64_t>(chunks, 1, PIECES) : 1;
-        std::vector<Vec<T>> states(tasks * a.n, Vec<T>{});
+        Buffer<Vec<T>> states(tasks * a.n, Vec<T>{});
         std::vector<std::atomic<int64_t>> done(tasks);
         mir::parallel(tasks * pieces, a.threads, [&](int64_t i) {
             const int64_t task = i % tasks, piece = i / tasks;
@@ -129,7 +152,7 @@ template <class T, int NS> void scan_forward_states(const ScanArgs<T> &a) {
     const int64_t per = (chunks + segments - 1) / segments * SCAN_CHUNK, n = a.n;
     auto from = [&](int64_t segment) { return std::min(segment * per, a.length); };
     const int64_t row = (n + 1) * W;  // end state and summed steps of one segment
-    std::vector<T> ends(tasks * segments * row);
+    Buffer<T> ends(tasks * segments * row);
     mir::parallel(tasks * (segments - 1), a.threads, [&](int64_t i) {
         const int64_t task = i / (segments - 1), segment = i % (segments - 1);
         ScanBlock<T, NS> block(a, task / blocks, task % blocks);
@@ -170,7 +193,7 @@ template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, in
     ScanBlock<T, NS> block(a, image, index);
     const int n = block.states(), lanes = block.lanes;
     const int64_t c0 = block.c0, b = image;
-    std::vector<T> scratch(2 * SCAN_CHUNK * n * W + W);  // h before each step, and its decay
+    Buffer<T> scratch(2 * SCAN_CHUNK * n * W + W);  // h before each step, and its decay
     T *before = scratch.data(), *decays = before + SCAN_CHUNK * n * W;
     V dA[MAX_STATES] = {}, gh[MAX_STATES] = {}, dD = {}, dbias = {};
     T *dB_part = g.dB + (index * a.batch + b) * a.length * n, *dC_part = g.dC + (index * a.batch + b) * a.length * n;
