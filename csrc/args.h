@@ -89,6 +89,14 @@ template <class T> struct AttentionGradArgs {
     int64_t parts;
 };
 
+// out = x + proj(attention(qkv(norm(x)))), for inference. x, out: (batch, height, width, heads dim); the qkv and lse of
+// `attention` are not looked at. qkv_weight: (3 heads dim, heads dim); proj_weight: (heads dim, heads dim); bias may be null.
+template <class T> struct AttentionBlockArgs {
+    AttentionArgs<T> attention;
+    const T *x, *gamma, *beta, *qkv_weight, *qkv_bias, *proj_weight, *proj_bias;
+    double eps;
+};
+
 // logits: (batch, length, prompts). label, order: (batch, length). Each function reads or writes two of the three.
 template <class T> struct RoutingArgs {
     const T *logits;

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "args.h"
+#include "linear.h"
 #include "parallel.h"
 #include "simd.h"
 
 namespace MIR_ISA {
 
 using mir::AttentionArgs;
+using mir::AttentionBlockArgs;
 using mir::AttentionGradArgs;
 using mir::TABLE;
 using mir::TOKENS;
@@ -88,29 +90,29 @@ template <class T> struct Tables {
 };
 
 // Rows of one head copied out of the image: (TOKENS, padded), zeros behind dim.
-template <class T> inline void gather(T *rows, const Window &w, const T *from, int64_t stride, int dim, int padded) {
+template <class T> inline void gather(T *rows, const int64_t *token, const T *from, int64_t stride, int dim, int padded) {
     constexpr int W = Simd<T>::W;
     for (int i = 0; i < TOKENS; i++)
         for (int d = 0; d < padded; d += W) {
-            const Vec<T> v = load(from + w.token[i] * stride + d, std::clamp(dim - d, 0, W));
+            const Vec<T> v = load(from + token[i] * stride + d, std::clamp(dim - d, 0, W));
             store(rows + i * padded + d, v, std::min(W, padded - d));
         }
 }
 
 // The same transposed, (dim, TOKENS), times scale; and back.
 template <class T>
-inline void gather_transposed(T *columns, const Window &w, const T *from, int64_t stride, int dim, T scale) {
+inline void gather_transposed(T *columns, const int64_t *token, const T *from, int64_t stride, int dim, T scale) {
     constexpr int W = Simd<T>::W;
     for (int i = 0; i < TOKENS; i += W)
         for (int d = 0; d < dim; d += W) {
             const int lanes = std::min(W, dim - d);
             Vec<T> v[W];
-            for (int l = 0; l < W; l++) v[l] = load(from + w.token[i + l] * stride + d, lanes);
+            for (int l = 0; l < W; l++) v[l] = load(from + token[i + l] * stride + d, lanes);
             transpose<T>(v);
             for (int l = 0; l < lanes; l++) store(columns + (d + l) * TOKENS + i, v[l] * scale);
         }
 }
-template <class T> inline void scatter_transposed(T *to, const Window &w, const T *columns, int64_t stride, int dim) {
+template <class T> inline void scatter_transposed(T *to, const int64_t *token, const T *columns, int64_t stride, int dim) {
     constexpr int W = Simd<T>::W;
     for (int i = 0; i < TOKENS; i += W)
         for (int d = 0; d < dim; d += W) {
@@ -118,7 +120,7 @@ template <class T> inline void scatter_transposed(T *to, const Window &w, const 
             Vec<T> v[W];
             for (int l = 0; l < W; l++) v[l] = l < lanes ? load(columns + (d + l) * TOKENS + i) : Vec<T>{};
             transpose<T>(v);
-            for (int l = 0; l < W; l++) store(to + w.token[i + l] * stride + d, v[l], lanes);
+            for (int l = 0; l < W; l++) store(to + token[i + l] * stride + d, v[l], lanes);
         }
 }
 
@@ -167,43 +169,84 @@ inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *tab
     top[0] = top0, top[1] = top1;
 }
 
-template <class T> void attention_forward(const AttentionArgs<T> &a) {
+// The attention of one window. Token i of it has its row of qkv and of out at token[i].
+template <class T>
+void attend(const AttentionArgs<T> &a, const Tables<T> &tables, const Window &w, const int64_t *token, const T *qkv, T *out, T *lse, Buffer<T> &buffer) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
-    const int64_t windows = a.height / WINDOW * (a.width / WINDOW), embed = a.heads * a.dim;
+    const int64_t embed = a.heads * a.dim;
     const int dim = (int)a.dim, padded = padded_to_4(dim);
     const T scale = T(1.4426950408889634074) / std::sqrt(T(dim));
+    buffer.resize((4 * padded + 2 * W) * TOKENS + TOKENS);
+    T *q = buffer.data(), *k = q + padded * TOKENS, *v = k + padded * TOKENS, *o = v + padded * TOKENS;
+    T *scores = o + padded * TOKENS;
+    for (int64_t head = 0; head < a.heads; head++) {
+        const T *from = qkv + head * dim, *table = tables.plain.data() + head * TABLE;
+        gather_transposed(q, token, from, 3 * embed, dim, scale);
+        gather(k, token, from + embed, 3 * embed, dim, padded);
+        gather(v, token, from + 2 * embed, 3 * embed, dim, padded);
+        for (int i = 0; i < TOKENS; i += 2 * W) {
+            V top[2];
+            if (w.split_y || w.split_x)
+                attend_to<T, true>(scores, top, w, table, i, q, k, dim, padded);
+            else
+                attend_to<T, false>(scores, top, w, table, i, q, k, dim, padded);
+            V total[2] = {};
+            for (int j = 0; j < TOKENS; j++)
+                for (int x = 0; x < 2; x++) {
+                    const V p = exp2v(load(scores + j * 2 * W + x * W) - top[x]);
+                    store(scores + j * 2 * W + x * W, p);
+                    total[x] += p;
+                }
+            weighted_all<T>(o, scores, v, padded, TOKENS, i, T(1) / total[0], T(1) / total[1]);
+            if (lse)
+                for (int x = 0; x < 2; x++)
+                    for (int l = 0; l < W; l++) lse[head * TOKENS + i + x * W + l] = top[x][l] + std::log2(total[x][l]);
+        }
+        scatter_transposed(out + head * dim, token, o, embed, dim);
+    }
+}
+
+template <class T> void attention_forward(const AttentionArgs<T> &a) {
+    const int64_t windows = a.height / WINDOW * (a.width / WINDOW);
     const Tables<T> tables(a, false);
     mir::parallel(a.batch * windows, a.threads, [&](int64_t task) {
         const Window w(a, task / windows, task % windows);
-        Buffer<T> buffer((4 * padded + 2 * W) * TOKENS + TOKENS);
-        T *q = buffer.data(), *k = q + padded * TOKENS, *v = k + padded * TOKENS, *o = v + padded * TOKENS;
-        T *scores = o + padded * TOKENS;
-        for (int64_t head = 0; head < a.heads; head++) {
-            const T *qkv = a.qkv + head * dim, *table = tables.plain.data() + head * TABLE;
-            gather_transposed(q, w, qkv, 3 * embed, dim, scale);
-            gather(k, w, qkv + embed, 3 * embed, dim, padded);
-            gather(v, w, qkv + 2 * embed, 3 * embed, dim, padded);
-            for (int i = 0; i < TOKENS; i += 2 * W) {
-                V top[2];
-                if (w.split_y || w.split_x)
-                    attend_to<T, true>(scores, top, w, table, i, q, k, dim, padded);
-                else
-                    attend_to<T, false>(scores, top, w, table, i, q, k, dim, padded);
-                V total[2] = {};
-                for (int j = 0; j < TOKENS; j++)
-                    for (int x = 0; x < 2; x++) {
-                        const V p = exp2v(load(scores + j * 2 * W + x * W) - top[x]);
-                        store(scores + j * 2 * W + x * W, p);
-                        total[x] += p;
-                    }
-                weighted_all<T>(o, scores, v, padded, TOKENS, i, T(1) / total[0], T(1) / total[1]);
-                if (a.lse)
-                    for (int x = 0; x < 2; x++)
-                        for (int l = 0; l < W; l++)
-                            a.lse[(task * a.heads + head) * TOKENS + i + x * W + l] = top[x][l] + std::log2(total[x][l]);
-            }
-            scatter_transposed(a.out + head * dim, w, o, embed, dim);
+        Buffer<T> buffer;
+        attend(a, tables, w, w.token, a.qkv, a.out, a.lse ? a.lse + task * a.heads * TOKENS : nullptr, buffer);
+    });
+}
+
+// From the layer norm to the projection, a window at a time: queries, keys and values of the image are never written.
+template <class T> void attention_block_forward(const AttentionBlockArgs<T> &a) {
+    using V = Vec<T>;
+    const AttentionArgs<T> &attention = a.attention;
+    const int64_t windows = attention.height / WINDOW * (attention.width / WINDOW), embed = attention.heads * attention.dim;
+    const Tables<T> tables(attention, false);
+    const LinearArgs<T> in{a.x, a.qkv_weight, a.qkv_bias, a.gamma, a.beta, nullptr, nullptr, nullptr, nullptr, TOKENS, embed, 3 * embed, embed, a.eps, 0, 1};
+    const LinearArgs<T> back{nullptr, a.proj_weight, a.proj_bias, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, TOKENS, embed, embed, embed, 0, 0, 1};
+    const Buffer<T> in_columns = transposed(in.weight, in.out, in.in), back_columns = transposed(back.weight, back.out, back.in);
+    mir::parallel(attention.batch * windows, attention.threads, [&](int64_t task) {
+        const Window w(attention, task / windows, task % windows);
+        Buffer<T> buffer, qkv(TOKENS * 3 * embed), mixed(TOKENS * embed);
+        LinearBlock<T> to_qkv(in, in_columns.data()), project(back, back_columns.data());
+        int64_t own[TOKENS];
+        for (int i = 0; i < TOKENS; i++) own[i] = i;
+        for (int64_t r0 = 0; r0 < TOKENS; r0 += LINEAR_BLOCK) {
+            to_qkv.gather(LINEAR_BLOCK, [&](int64_t r) { return a.x + w.token[r0 + r] * embed; });
+            T *to = qkv.data() + r0 * 3 * embed;
+            to_qkv.template map<false>(LINEAR_BLOCK, [=](int64_t r, int64_t o, int lanes, V v) { store(to + r * 3 * embed + o, v, lanes); });
+        }
+        attend<T>(attention, tables, w, own, qkv.data(), mixed.data(), nullptr, buffer);
+        for (int64_t r0 = 0; r0 < TOKENS; r0 += LINEAR_BLOCK) {
+            project.view(mixed.data() + r0 * embed, embed);
+            const int64_t *token = w.token + r0;
+            const T *x = a.x;
+            T *out = attention.out;
+            project.template map<false>(LINEAR_BLOCK, [=](int64_t r, int64_t o, int lanes, V v) {
+                const int64_t at = token[r] * embed + o;
+                store(out + at, v + load(x + at, lanes), lanes);
+            });
         }
     });
 }
@@ -235,11 +278,11 @@ template <class T> struct AttentionBackward {
         const Window w(a, index / windows, index % windows);
         const T log2e = T(1.4426950408889634074), scale = T(1) / std::sqrt(T(dim));
         const T *qkv = a.qkv + head * dim;
-        gather(q, w, qkv, 3 * embed, dim, padded);
-        gather(dout, w, g.dout + head * dim, embed, dim, padded);
-        gather(k_wide, w, qkv + embed, 3 * embed, dim, wide);
-        gather_transposed(kt, w, qkv + embed, 3 * embed, dim, scale * log2e);
-        gather_transposed(vt, w, qkv + 2 * embed, 3 * embed, dim, T(1));
+        gather(q, w.token, qkv, 3 * embed, dim, padded);
+        gather(dout, w.token, g.dout + head * dim, embed, dim, padded);
+        gather(k_wide, w.token, qkv + embed, 3 * embed, dim, wide);
+        gather_transposed(kt, w.token, qkv + embed, 3 * embed, dim, scale * log2e);
+        gather_transposed(vt, w.token, qkv + 2 * embed, 3 * embed, dim, T(1));
         for (int i = 0; i < TOKENS; i++) {
             const T *out = a.out + w.token[i] * embed + head * dim;
             T dot = 0;
@@ -259,8 +302,8 @@ template <class T> struct AttentionBackward {
         for (int i = 0; i < TOKENS; i++)
             for (int d = 0; d < dim; d += W)
                 store(dqkv + w.token[i] * 3 * embed + d, load(dq + i * wide + d) * scale, std::min(W, dim - d));
-        scatter_transposed(dqkv + embed, w, dk, 3 * embed, dim);
-        scatter_transposed(dqkv + 2 * embed, w, dv, 3 * embed, dim);
+        scatter_transposed(dqkv + embed, w.token, dk, 3 * embed, dim);
+        scatter_transposed(dqkv + 2 * embed, w.token, dv, 3 * embed, dim);
     }
 
     // p and ds of queries i.. against the two vectors of keys at j.

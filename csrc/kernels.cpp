@@ -16,6 +16,7 @@ const mir::Table table = {
     scan_forward<float>, scan_forward<double>,
     scan_backward<float>, scan_backward<double>,
     attention_forward<float>, attention_forward<double>,
+    attention_block_forward<float>, attention_block_forward<double>,
     attention_backward<float>, attention_backward<double>,
     likeliest<float>, likeliest<double>,
     linear_forward<float>, linear_forward<double>,

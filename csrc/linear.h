@@ -114,18 +114,22 @@ template <class T> struct LinearBlock {
 
     // Tokens r0.., normalised if asked; zeros behind the last, and behind each if `padded`. Copied only if need be.
     void stage(int64_t r0, int64_t count, bool padded) {
-        if (!a.gamma && count == LINEAR_BLOCK && (!padded || a.in == in_wide)) {
-            rows = a.x + r0 * a.x_stride, row = a.x_stride;
-            return;
-        }
-        rows = copy.data(), row = in_wide;
+        if (!a.gamma && count == LINEAR_BLOCK && (!padded || a.in == in_wide))
+            view(a.x + r0 * a.x_stride, a.x_stride);
+        else
+            gather(count, [&](int64_t r) { return a.x + (r0 + r) * a.x_stride; });
+    }
+    void view(const T *from, int64_t step) { rows = from, row = step; }
+    // The same for tokens anywhere: where(r) is where token r lies.
+    template <class F> void gather(int64_t count, F &&where) {
+        view(copy.data(), in_wide);
         for (int64_t r = 0; r < LINEAR_BLOCK; r++) {
             T *to = &copy[r * in_wide];
             if (r >= count) {
                 std::fill(to, to + in_wide, T(0));
                 continue;
             }
-            const T *x = a.x + (r0 + r) * a.x_stride;
+            const T *x = where(r);
             if (a.gamma)
                 moment[r] = normalise(x, a.in, a.gamma, a.beta, T(a.eps), to);
             else

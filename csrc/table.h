@@ -12,6 +12,8 @@ struct Table {
     void (*scan_backward_f64)(const ScanGradArgs<double> &);
     void (*attention_forward_f32)(const AttentionArgs<float> &);
     void (*attention_forward_f64)(const AttentionArgs<double> &);
+    void (*attention_block_forward_f32)(const AttentionBlockArgs<float> &);
+    void (*attention_block_forward_f64)(const AttentionBlockArgs<double> &);
     void (*attention_backward_f32)(const AttentionGradArgs<float> &);
     void (*attention_backward_f64)(const AttentionGradArgs<double> &);
     void (*likeliest_f32)(const RoutingArgs<float> &);

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
+from mambairv2.ops.attention_block import attention_block
 from mambairv2.ops.depthwise import depthwise
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.linear import Norm, linear
-from mambairv2.ops.window_attention import Backend, window_attention
+from mambairv2.ops.window_attention import Backend
 
 
 def to_image(tokens: Tensor) -> Tensor:
@@ -48,9 +49,11 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """x + attention inside each window of norm(x); H and W are multiples of the window."""
-        qkv = linear(x, self.qkv.weight, self.qkv.bias, norm=norm_of(norm), backend=self.dense)
-        y = window_attention(qkv, self.bias_table, self.window, self.shift, self.backend)
-        return linear(y, self.proj.weight, self.proj.bias, residual=x, backend=self.dense)
+        qkv, proj = (self.qkv.weight, self.qkv.bias), (self.proj.weight, self.proj.bias)
+        window = (self.window, self.shift)
+        return attention_block(
+            x, norm_of(norm), qkv, self.bias_table, proj, *window, backend=self.backend, dense=self.dense
+        )
 
 
 class FeedForward(nn.Module):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 5
+ABI = 6
 CHUNK = 64
 MAX_STATES = 64
 TABLE = 31 * 31
@@ -54,6 +54,16 @@ class AttentionGradArgs(ctypes.Structure):
     """`mir::AttentionGradArgs`."""
 
     _fields_ = [("forward", AttentionArgs), ("dout", _P), ("dqkv", _P), ("dtable", _P), ("parts", _L)]
+
+
+class AttentionBlockArgs(ctypes.Structure):
+    """`mir::AttentionBlockArgs`."""
+
+    _fields_ = [
+        ("attention", AttentionArgs),
+        *((n, _P) for n in ("x", "gamma", "beta", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")),
+        ("eps", _D),
+    ]
 
 
 class LinearArgs(ctypes.Structure):
