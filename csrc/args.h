@@ -72,6 +72,16 @@ template <class T> struct DepthwiseGradArgs {
     int64_t parts;
 };
 
+// last(conv(first(x))), for inference; without last.weight, what the convolution gives goes to conv.y. The x of `conv` and of `last`
+// are not looked at; the residual of `last` and the bias of `first` must be there. taps, border: room for the kernel's own use.
+template <class T> struct ConvBlockArgs {
+    LinearArgs<T> first;
+    DepthwiseArgs<T> conv;
+    LinearArgs<T> last;
+    const T *taps;
+    LinearArgs<T> border;
+};
+
 // qkv: (batch, height, width, 3 heads dim). table: (TABLE, heads). out: (batch, height, width, heads dim).
 // lse: (batch, windows, heads, TOKENS), log2 of the sum of each softmax, or null.
 template <class T> struct AttentionArgs {

@@ -171,7 +171,7 @@ inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *tab
 
 // The attention of one window. Token i of it has its row of qkv and of out at token[i].
 template <class T>
-void attend(const AttentionArgs<T> &a, const Tables<T> &tables, const Window &w, const int64_t *token, const T *qkv, T *out, T *lse, Buffer<T> &buffer) {
+void attend(const AttentionArgs<T> &a, const Tables<T> &tables, const Window &w, const int64_t *token, const T *qkv, T *out, T *lse, Scratch<T> &buffer) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const int64_t embed = a.heads * a.dim;
@@ -212,7 +212,7 @@ template <class T> void attention_forward(const AttentionArgs<T> &a) {
     const Tables<T> tables(a, false);
     mir::parallel(a.batch * windows, a.threads, [&](int64_t task) {
         const Window w(a, task / windows, task % windows);
-        Buffer<T> buffer;
+        Scratch<T> buffer;
         attend(a, tables, w, w.token, a.qkv, a.out, a.lse ? a.lse + task * a.heads * TOKENS : nullptr, buffer);
     });
 }
@@ -228,7 +228,7 @@ template <class T> void attention_block_forward(const AttentionBlockArgs<T> &a) 
     const Buffer<T> in_columns = transposed(in.weight, in.out, in.in), back_columns = transposed(back.weight, back.out, back.in);
     mir::parallel(attention.batch * windows, attention.threads, [&](int64_t task) {
         const Window w(attention, task / windows, task % windows);
-        Buffer<T> buffer, qkv(TOKENS * 3 * embed), mixed(TOKENS * embed);
+        Scratch<T> buffer, qkv(TOKENS * 3 * embed), mixed(TOKENS * embed);
         LinearBlock<T> to_qkv(in, in_columns.data()), project(back, back_columns.data());
         int64_t own[TOKENS];
         for (int i = 0; i < TOKENS; i++) own[i] = i;

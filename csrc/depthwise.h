@@ -21,21 +21,21 @@ template <class T, int K> struct DepthwiseTile {
     static constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const DepthwiseArgs<T> &a;
-    const int64_t kernel, pad, wide, x_channels, chunk_wide;
-    Buffer<T> staged;
+    const int64_t kernel, pad, wide, x_channels, chunk_wide, tile_height;
+    Scratch<T> staged;
     std::vector<Moments<T>> moment;
     int64_t image = 0, y0 = 0, x0 = 0, height = 0, width = 0, full_width = 0;
     int64_t c0 = 0, channels = 0;  // of the chunk
 
-    explicit DepthwiseTile(const DepthwiseArgs<T> &args)
+    explicit DepthwiseTile(const DepthwiseArgs<T> &args, int64_t tall = TILE_HEIGHT, int64_t chunk = CHANNEL_VECTORS * W)
         : a(args), kernel(K ? K : args.kernel), pad(kernel / 2), wide(whole_vectors<T>(a.channels)),
-          x_channels(a.mode == mir::GATED ? 2 * a.channels : a.channels), chunk_wide(std::min<int64_t>(wide, CHANNEL_VECTORS * W)),
-          staged(area() * chunk_wide), moment(a.gamma ? area() : 0) {}
+          x_channels(a.mode == mir::GATED ? 2 * a.channels : a.channels), chunk_wide(std::min(wide, chunk)),
+          tile_height(tall), staged(area() * chunk_wide), moment(a.gamma ? area() : 0) {}
 
-    int64_t area() const { return (TILE_HEIGHT + 2 * pad) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
-    static int64_t tiles(const DepthwiseArgs<T> &a) { return a.batch * rows(a) * columns(a); }
-    static int64_t rows(const DepthwiseArgs<T> &a) { return (a.height + TILE_HEIGHT - 1) / TILE_HEIGHT; }
-    static int64_t columns(const DepthwiseArgs<T> &a) { return (a.width + TILE_WIDTH - 1) / TILE_WIDTH; }
+    int64_t area() const { return (tile_height + 2 * pad) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
+    int64_t rows() const { return (a.height + tile_height - 1) / tile_height; }
+    int64_t columns() const { return (a.width + TILE_WIDTH - 1) / TILE_WIDTH; }
+    int64_t tiles() const { return a.batch * rows() * columns(); }
 
     int64_t token(int64_t y, int64_t x) const { return (image * a.height + y0 + y) * a.width + x0 + x; }
     const T *input(int64_t y, int64_t x) const { return a.x + token(y, x) * x_channels + (a.mode == mir::GATED ? a.channels : 0); }
@@ -43,10 +43,12 @@ template <class T, int K> struct DepthwiseTile {
     int64_t place(int64_t y, int64_t x) const { return (y + pad) * full_width + x + pad; }
 
     void go_to(int64_t tile) {
-        image = tile / (rows(a) * columns(a));
-        y0 = tile / columns(a) % rows(a) * TILE_HEIGHT, x0 = tile % columns(a) * TILE_WIDTH;
-        height = std::min(TILE_HEIGHT, a.height - y0), width = std::min(TILE_WIDTH, a.width - x0);
+        image = tile / (rows() * columns());
+        y0 = tile / columns() % rows() * tile_height, x0 = tile % columns() * TILE_WIDTH;
+        height = std::min(tile_height, a.height - y0), width = std::min(TILE_WIDTH, a.width - x0);
         full_width = width + 2 * pad + NEIGHBOURS;
+    }
+    void find_moments() {
         if (a.gamma)
             everywhere([&](int64_t y, int64_t x, int64_t i) { moment[i] = moments(input(y, x), a.channels, T(a.eps)); }, [](int64_t) {});
     }
@@ -66,7 +68,7 @@ template <class T, int K> struct DepthwiseTile {
     }
 
     // Fills `to` with value(y, x, place, channel, lanes) of the chunk, zeros outside the image.
-    template <class F> void stage(Buffer<T> &to, F &&value) {
+    template <class F> void stage(Scratch<T> &to, F &&value) {
         everywhere(
             [&](int64_t y, int64_t x, int64_t i) {
                 for (int64_t c = 0; c < channels; c += W) store(&to[i * chunk_wide + c], value(y, x, i, c0 + c, lanes_at<T>(c, channels)));
@@ -82,7 +84,7 @@ template <class T, int K> struct DepthwiseTile {
     }
 
     // f(y, x, channel, lanes, Σ weight · staged) for the chunk; taps: (kernel², wide).
-    template <class F> void convolve(const Buffer<T> &from, const T *taps, F &&f) const {
+    template <class F> void convolve(const Scratch<T> &from, const T *taps, F &&f) const {
         for (int64_t y = 0; y < height; y++)
             for (int64_t x = 0; x < width; x += NEIGHBOURS)
                 for (int64_t c = 0; c < channels; c += W) {
@@ -116,9 +118,10 @@ template <class T> Buffer<T> taps_of(const DepthwiseArgs<T> &a, bool backwards) 
 
 template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &a) {
     const Buffer<T> taps = taps_of(a, false);
-    mir::parallel(DepthwiseTile<T, K>::tiles(a), a.threads, [&](int64_t task) {
+    mir::parallel(DepthwiseTile<T, K>(a).tiles(), a.threads, [&](int64_t task) {
         DepthwiseTile<T, K> tile(a);
         tile.go_to(task);
+        tile.find_moments();
         tile.by_chunks([&] {
             tile.stage_input();
             tile.convolve(tile.staged, taps.data(), [&](int64_t y, int64_t x, int64_t c, int lanes, Vec<T> z) {
@@ -138,14 +141,15 @@ template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs
     const DepthwiseArgs<T> &a = g.forward;
     using Tile = DepthwiseTile<T, K>;
     const Buffer<T> taps = taps_of(a, true);
-    const int64_t tiles = Tile::tiles(a), count = a.kernel * a.kernel;
+    const int64_t tiles = Tile(a).tiles(), count = a.kernel * a.kernel;
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         Tile tile(a);
-        Buffer<T> dconv(tile.area() * tile.chunk_wide), dv(a.gamma ? TILE_HEIGHT * TILE_WIDTH * tile.wide : 0);
+        Scratch<T> dconv(tile.area() * tile.chunk_wide), dv(a.gamma ? TILE_HEIGHT * TILE_WIDTH * tile.wide : 0);
         Buffer<T> sums((count + 3) * tile.wide);
         T *dtaps = sums.data(), *dbias = dtaps + count * tile.wide, *dgamma = dbias + tile.wide, *dbeta = dgamma + tile.wide;
         for (int64_t n = part * tiles / g.parts; n < (part + 1) * tiles / g.parts; n++) {
             tile.go_to(n);
+            tile.find_moments();
             tile.by_chunks([&] {
                 tile.stage(dconv, [&](int64_t y, int64_t x, int64_t, int64_t c, int lanes) {
                     const int64_t t = tile.token(y, x);

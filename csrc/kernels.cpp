@@ -1,5 +1,6 @@
 // The kernels for one instruction set: compiled once for each, into a namespace of its own.
 #include "attention.h"
+#include "conv_block.h"
 #include "depthwise.h"
 #include "draw.h"
 #include "linear.h"
@@ -23,6 +24,7 @@ const mir::Table table = {
     linear_backward<float>, linear_backward<double>,
     depthwise_forward<float>, depthwise_forward<double>,
     depthwise_backward<float>, depthwise_backward<double>,
+    conv_block_forward<float>, conv_block_forward<double>,
     noise<float>, noise<double>,
     draw_forward<float>, draw_forward<double>,
     draw_backward<float>, draw_backward<double>,

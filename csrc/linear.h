@@ -104,7 +104,7 @@ template <class T> struct LinearBlock {
     const LinearArgs<T> &a;
     const int64_t in_wide, out_wide;
     const T *columns;  // (in, out_wide): the weight transposed, zeros behind
-    Buffer<T> copy;
+    Scratch<T> copy;
     const T *rows = nullptr;  // the staged tokens
     int64_t row = 0;          // and from one to the next
     Moments<T> moment[LINEAR_BLOCK];

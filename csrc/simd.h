@@ -47,6 +47,17 @@ template <class T> struct Aligned {
 };
 template <class T> using Buffer = std::vector<T, Aligned<T>>;
 
+// The same, not filled with zeros.
+template <class T> struct Unfilled : Aligned<T> {
+    Unfilled() = default;
+    template <class U> Unfilled(const Unfilled<U> &) {}
+    template <class U> struct rebind {
+        using other = Unfilled<U>;
+    };
+    template <class U> void construct(U *p) { ::new (static_cast<void *>(p)) U; }
+};
+template <class T> using Scratch = std::vector<T, Unfilled<T>>;
+
 template <class T> inline Vec<T> load(const T *p) {
     Vec<T> v;
     std::memcpy(&v, p, sizeof v);

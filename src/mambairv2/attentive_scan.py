@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
 from mambairv2.draws import Generators, exponential_like
-from mambairv2.layers import norm_of
-from mambairv2.ops.depthwise import depthwise
+from mambairv2.layers import affine_of, norm_of
+from mambairv2.ops.conv_block import conv_block
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.linear import linear
 from mambairv2.ops.routing import draw_prompt, likeliest_prompt, neighbour_order
@@ -76,10 +76,9 @@ class AttentiveScan(nn.Module):
     def forward(self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None) -> Tensor:
         """x + the tokens of norm(x) mixed by one scan; H and W are free."""
         batch, height, width, dim = x.shape
-        weight = self.in_proj.weight.flatten(1)
-        u = linear(x, weight, self.in_proj.bias, norm=norm_of(norm), backend=self.dense)
-        position = self.position
-        u = depthwise(u, position.weight, position.bias, "sigmoid", backend=self.dense)
+        assert self.in_proj.bias is not None
+        into = (self.in_proj.weight.flatten(1), self.in_proj.bias)
+        u = conv_block(x, norm_of(norm), into, affine_of(self.position), "sigmoid", backend=self.dense)
         u = u.reshape(batch, height * width, -1)
         if self.config.scan_directions == 4:
             y = self._four_directions(u, height, width)

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
 from mambairv2.ops.attention_block import attention_block
-from mambairv2.ops.depthwise import depthwise
+from mambairv2.ops.conv_block import Affine, conv_block
 from mambairv2.ops.linear import Backend as DenseBackend
-from mambairv2.ops.linear import Norm, linear
+from mambairv2.ops.linear import Norm
 from mambairv2.ops.window_attention import Backend
 
 
@@ -33,6 +33,12 @@ def norm_of(norm: nn.LayerNorm) -> Norm:
     return norm.weight, norm.bias, norm.eps
 
 
+def affine_of(layer: nn.Linear | nn.Conv2d) -> Affine:
+    """Return the weight and bias of a layer that has both."""
+    assert layer.bias is not None
+    return layer.weight, layer.bias
+
+
 class WindowAttention(nn.Module):
     """Window multi-head self-attention with a learned relative position bias: (B, H, W, E) → (B, H, W, E)."""
 
@@ -49,7 +55,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """x + attention inside each window of norm(x); H and W are multiples of the window."""
-        qkv, proj = (self.qkv.weight, self.qkv.bias), (self.proj.weight, self.proj.bias)
+        qkv, proj = affine_of(self.qkv), affine_of(self.proj)
         window = (self.window, self.shift)
         return attention_block(
             x, norm_of(norm), qkv, self.bias_table, proj, *window, backend=self.backend, dense=self.dense
@@ -76,13 +82,18 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm, skip: Tensor, scale: Tensor) -> Tensor:
         """x + feed-forward of norm(x) + scale · skip."""
-        t = linear(x, self.fc1.weight, self.fc1.bias, norm=norm_of(norm), gelu=True, backend=self.dense)
-        if self.gated:
-            t = depthwise(t, self.conv.weight, self.conv.bias, "gated", norm=norm_of(self.norm), backend=self.dense)
-        else:
-            t = depthwise(t, self.conv.weight, self.conv.bias, "gelu", backend=self.dense)
-        return linear(
-            t, self.fc2.weight, self.fc2.bias, residual=x, skip=skip, scale=scale, backend=self.dense
+        return conv_block(
+            x,
+            norm_of(norm),
+            affine_of(self.fc1),
+            affine_of(self.conv),
+            "gated" if self.gated else "gelu",
+            gelu=True,
+            conv_norm=norm_of(self.norm) if self.gated else None,
+            last=affine_of(self.fc2),
+            skip=skip,
+            scale=scale,
+            backend=self.dense,
         )
 
 

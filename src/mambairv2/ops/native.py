@@ -110,6 +110,12 @@ class DepthwiseGradArgs(ctypes.Structure):
     ]
 
 
+class ConvBlockArgs(ctypes.Structure):
+    """`mir::ConvBlockArgs`."""
+
+    _fields_ = [("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs), ("taps", _P), ("border", LinearArgs)]
+
+
 class RoutingArgs(ctypes.Structure):
     """`mir::RoutingArgs`."""
 
