@@ -5,6 +5,7 @@
 namespace mir {
 
 constexpr int SCAN_CHUNK = 64;   // tokens between the states that the forward pass keeps for the backward
+constexpr int MAX_RANK = 16;     // of what delta is made from
 constexpr int MAX_STATES = 64;   // N above this goes to the torch backend
 constexpr int WINDOW = 16;       // side of an attention window; rows of a window are whole vectors
 constexpr int TOKENS = WINDOW * WINDOW;
@@ -12,12 +13,15 @@ constexpr int TABLE = (2 * WINDOW - 1) * (2 * WINDOW - 1);
 
 // u, delta, y: (batch, length, channels). A: (channels, n). B, C, prompt: (batch, length, n).
 // order: (batch, length): step i visits token order[i]; null for the order of the tokens.
+// With delta_weight (channels, rank), delta is (batch, length, rank) and is multiplied by it; for inference.
 template <class T> struct ScanArgs {
     const T *u, *delta, *A, *B, *C, *D, *bias, *prompt;
     const int64_t *order;
     T *y, *last, *states;  // last: (batch, channels, n). states: (batch, chunks, n, channels), or null
     int64_t batch, length, channels, n, u_stride, delta_stride, B_stride, C_stride, prompt_stride;
     int32_t softplus, threads;
+    const T *delta_weight;
+    int64_t rank;
 };
 
 // Parts are summed by the caller: dB, dC (blocks, batch, length, n), blocks = ceil(channels / width);
@@ -113,6 +117,16 @@ template <class T> struct RoutingArgs {
     int64_t *label, *order;
     int64_t batch, length, prompts;
     int32_t threads;
+};
+
+// The likeliest prompt of each token of second(act(first(x))), for inference: label (rows), prompt (rows, width), its row of
+// pool (prompts, width). The x and y of `second` and the y of `first` are not looked at.
+template <class T> struct ChoiceArgs {
+    LinearArgs<T> first, second;
+    const T *pool;
+    int64_t *label;
+    T *prompt;
+    int64_t width;
 };
 
 // noise: (batch, count), standard exponential; seeds: (batch).

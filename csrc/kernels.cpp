@@ -20,6 +20,7 @@ const mir::Table table = {
     attention_block_forward<float>, attention_block_forward<double>,
     attention_backward<float>, attention_backward<double>,
     likeliest<float>, likeliest<double>,
+    choose<float>, choose<double>,
     linear_forward<float>, linear_forward<double>,
     linear_backward<float>, linear_backward<double>,
     depthwise_forward<float>, depthwise_forward<double>,

@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "args.h"
+#include "linear.h"
 #include "parallel.h"
 #include "simd.h"
 
 namespace MIR_ISA {
 
+using mir::ChoiceArgs;
 using mir::RoutingArgs;
 
 // The first largest of n values; the last of them where none is a number.
@@ -43,6 +45,29 @@ template <class T> void likeliest(const RoutingArgs<T> &a) {
     mir::parallel((tokens + PART - 1) / PART, a.threads, [&](int64_t part) {
         for (int64_t t = part * PART; t < std::min(tokens, (part + 1) * PART); t++)
             a.label[t] = first_largest(a.logits + t * a.prompts, a.prompts);
+    });
+}
+
+// From the tokens to their prompts, a block at a time: the logits of the image are never written.
+template <class T> void choose(const ChoiceArgs<T> &a) {
+    using V = Vec<T>;
+    const Buffer<T> first_columns = transposed(a.first.weight, a.first.out, a.first.in);
+    const Buffer<T> second_columns = transposed(a.second.weight, a.second.out, a.second.in);
+    const int64_t middle = whole_vectors<T>(a.first.out), prompts = a.second.out, wide = whole_vectors<T>(prompts);
+    mir::parallel((a.first.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, a.first.threads, [&](int64_t task) {
+        const int64_t r0 = task * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.first.rows - r0);
+        LinearBlock<T> first(a.first, first_columns.data()), second(a.second, second_columns.data());
+        Scratch<T> hidden(LINEAR_BLOCK * middle), logits(LINEAR_BLOCK * wide);
+        T *to = hidden.data(), *scores = logits.data();
+        first.stage(r0, count, false);
+        first.template map<true>(count, [=](int64_t r, int64_t o, int, V v) { store(to + r * middle + o, gelu<T>(v)); });
+        second.view(to, middle);
+        second.template map<false>(count, [=](int64_t r, int64_t o, int, V v) { store(scores + r * wide + o, v); });
+        for (int64_t r = 0; r < count; r++) {
+            const int64_t label = first_largest(scores + r * wide, prompts);
+            a.label[r0 + r] = label;
+            std::copy(a.pool + label * a.width, a.pool + (label + 1) * a.width, a.prompt + (r0 + r) * a.width);
+        }
     });
 }
 

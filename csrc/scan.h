@@ -11,6 +11,7 @@
 
 namespace MIR_ISA {
 
+using mir::MAX_RANK;
 using mir::MAX_STATES;
 using mir::SCAN_CHUNK;
 using mir::ScanArgs;
@@ -28,7 +29,7 @@ template <class T, int NS> struct ScanBlock {
     const int any_n, lanes;
     const int64_t b, c0;
     V A2[N_MAX];  // A log2(e), so that exp is exp2
-    V D, bias;
+    V D, bias, weight[MAX_RANK];  // of delta, if it has to be made
 
     ScanBlock(const ScanArgs<T> &args, int64_t image, int64_t block)
         : a(args), any_n((int)args.n), lanes((int)std::min<int64_t>(W, args.channels - block * W)), b(image),
@@ -39,6 +40,10 @@ template <class T, int NS> struct ScanBlock {
         }
         D = load(a.D + c0, lanes);
         bias = load(a.bias + c0, lanes);
+        for (int k = 0; a.delta_weight && k < a.rank; k++) {
+            weight[k] = V{};
+            for (int l = 0; l < lanes; l++) weight[k][l] = a.delta_weight[(c0 + l) * a.rank + k];
+        }
     }
 
     // The number of states, a constant where it can be: then loops unroll and states stay in registers.
@@ -47,7 +52,12 @@ template <class T, int NS> struct ScanBlock {
     int64_t token(int64_t i) const { return b * a.length + (a.order ? a.order[b * a.length + i] : i); }
 
     V step(int64_t t) const {
-        V x = load(a.delta + t * a.delta_stride + c0, lanes) + bias;
+        const T *delta = a.delta + t * a.delta_stride;
+        V x = bias;
+        if (a.delta_weight)
+            for (int k = 0; k < a.rank; k++) x += weight[k] * delta[k];
+        else
+            x += load(delta + c0, lanes);
         return a.softplus ? softplus<T>(x) : x;
     }
 
@@ -76,7 +86,7 @@ template <class T, int NS> struct ScanBlock {
     static constexpr int AHEAD = 2 * STEPS;
     void fetch(int64_t t) const {
         __builtin_prefetch(a.u + t * a.u_stride + c0);
-        __builtin_prefetch(a.delta + t * a.delta_stride + c0);
+        __builtin_prefetch(a.delta + t * a.delta_stride + (a.delta_weight ? 0 : c0));
         __builtin_prefetch(a.B + t * a.B_stride);
         __builtin_prefetch(a.C + t * a.C_stride);
         __builtin_prefetch(a.y + t * a.channels + c0, 1);

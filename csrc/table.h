@@ -18,6 +18,8 @@ struct Table {
     void (*attention_backward_f64)(const AttentionGradArgs<double> &);
     void (*likeliest_f32)(const RoutingArgs<float> &);
     void (*likeliest_f64)(const RoutingArgs<double> &);
+    void (*choose_f32)(const ChoiceArgs<float> &);
+    void (*choose_f64)(const ChoiceArgs<double> &);
     void (*linear_forward_f32)(const LinearArgs<float> &);
     void (*linear_forward_f64)(const LinearArgs<double> &);
     void (*linear_backward_f32)(const LinearGradArgs<float> &);

@@ -9,7 +9,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
 from mambairv2.draws import Generators, exponential_like
@@ -17,7 +16,7 @@ from mambairv2.layers import affine_of, norm_of
 from mambairv2.ops.conv_block import conv_block
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.linear import linear
-from mambairv2.ops.routing import draw_prompt, likeliest_prompt, neighbour_order
+from mambairv2.ops.routing import choose_prompt, draw_prompt, neighbour_order, route_logits
 from mambairv2.ops.selective_scan import Backend, invert, selective_scan, take
 
 
@@ -99,24 +98,20 @@ class AttentiveScan(nn.Module):
         first, _, second = self.route
         assert isinstance(first, nn.Linear)
         assert isinstance(second, nn.Linear)
-        logits = linear(x, first.weight, first.bias, norm=norm_of(norm), gelu=True, backend=self.dense)
-        logits = linear(logits, second.weight, second.bias, backend=self.dense)
+        route = (norm_of(norm), affine_of(first), affine_of(second))
         if not self.training and generator is None:
-            label = likeliest_prompt(logits)
-            return label, F.embedding(label, pool)
+            return choose_prompt(x, *route, pool, backend=self.dense)
+        logits = route_logits(x, *route, backend=self.dense)
         noise = exponential_like(logits, generator)
         return draw_prompt(logits, noise, pool, self.config.temperature, backend=self.dense)
 
     def _scan(self, u: Tensor, order: Tensor | None, prompt: Tensor) -> Tensor:
         """Scan u (B, L, D) in the given order with prompts in image order."""
         config = self.config
-        delta, B, C = self._project(u, 0)
-        A = -torch.exp(self.A_log)
-        bias = self.dt_bias[0]
+        dt, B, C = self._project(u, 0)
+        weight: Tensor | None = self.dt_weight[0]
         if config.prompt_target == "C" and config.prompt_order == "image":
-            return selective_scan(
-                u, delta, A, B, C, self.D, bias, order=order, prompt=prompt, backend=self.backend
-            )[0]
+            return self._run(0, u, dt, B, C, weight, order, prompt)
         if config.prompt_order == "image" and order is not None:
             prompt = take(prompt, invert(order))  # token order[i] meets the prompt of place i
         if config.prompt_target == "C":
@@ -124,27 +119,51 @@ class AttentiveScan(nn.Module):
         elif config.prompt_target == "B":
             B = B + prompt
         elif config.prompt_target == "delta":
-            delta = delta + prompt
-        y, _ = selective_scan(u, delta, A, B, C, self.D, bias, order=order, backend=self.backend)
+            dt, weight = linear(dt, self.dt_weight[0], backend=self.dense) + prompt, None
+        y = self._run(0, u, dt, B, C, weight, order)
         return y + prompt if config.prompt_target == "y" else y
 
+    def _run(
+        self,
+        direction: int,
+        u: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        weight: Tensor | None,
+        order: Tensor | None,
+        prompt: Tensor | None = None,
+    ) -> Tensor:
+        hidden = self.config.hidden_dim
+        part = slice(direction * hidden, (direction + 1) * hidden)
+        return selective_scan(
+            u,
+            dt,
+            -torch.exp(self.A_log[part]),
+            B,
+            C,
+            self.D[part],
+            self.dt_bias[direction],
+            order=order,
+            prompt=prompt,
+            delta_weight=weight,
+            backend=self.backend,
+            dense=self.dense,
+        )[0]
+
     def _project(self, u: Tensor, direction: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Project u (B, L, D) to delta (B, L, D), B and C (B, L, N)."""
+        """Project u (B, L, D) to what delta is made from (B, L, K), B and C (B, L, N)."""
         rank, states = self.config.dt_rank, self.config.d_state
         projected = linear(u, self.x_proj_weight[direction], backend=self.dense)
         dt, B, C = projected.split((rank, states, states), dim=-1)
-        return linear(dt, self.dt_weight[direction], backend=self.dense), B, C
+        return dt, B, C
 
     def _four_directions(self, u: Tensor, height: int, width: int) -> Tensor:
         """Sum the scans by row, by column and both reversed, as plain Mamba restoration does."""
         rows = torch.arange(height * width, device=u.device)
         columns = rows.view(height, width).T.reshape(-1)
-        A, hidden = -torch.exp(self.A_log), self.config.hidden_dim
         y = torch.zeros_like(u)
         for i, order in enumerate((rows, columns, rows.flip(0), columns.flip(0))):
-            part = slice(i * hidden, (i + 1) * hidden)
-            delta, B, C = self._project(u, i)
-            orders = order.expand(u.shape[0], -1)
-            args = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i])
-            y = y + selective_scan(*args, order=orders, backend=self.backend)[0]
+            dt, B, C = self._project(u, i)
+            y = y + self._run(i, u, dt, B, C, self.dt_weight[i], order.expand(u.shape[0], -1))
         return y

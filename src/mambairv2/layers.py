@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from mambairv2.config import MambaIRv2Config
 from mambairv2.ops.attention_block import attention_block
-from mambairv2.ops.conv_block import Affine, conv_block
+from mambairv2.ops.conv_block import conv_block
+from mambairv2.ops.linear import Affine, Norm
 from mambairv2.ops.linear import Backend as DenseBackend
-from mambairv2.ops.linear import Norm
 from mambairv2.ops.window_attention import Backend
 
 

@@ -13,6 +13,8 @@ from mambairv2.ops import cpu
 CHECK = """
 import torch
 from mambairv2.ops import native
+from mambairv2.ops.attention_block import attention_block
+from mambairv2.ops.conv_block import conv_block
 from mambairv2.ops.depthwise import depthwise
 from mambairv2.ops.linear import linear
 from mambairv2.ops.selective_scan import selective_scan
@@ -39,7 +41,16 @@ def results(scan, attention, dtype):
     dws = [depthwise(t, taps, base, "gated", norm=(gamma[:7], beta[:7], 1e-5), backend=backend)]
     dws += [depthwise(t[..., :7], taps, base, mode, backend=backend) for mode in ("sigmoid", "gelu")]
     (y.square().sum() + out.square().sum() + sum(z.square().sum() for z in dws)).backward()
-    return [y, last, out, t, *dws] + [t.grad for t in given + weights + more]
+    with torch.no_grad():  # one pass
+        norm, wide = (gamma, beta, 1e-5), (weights[0][:1, :16, :, :26] / 4).contiguous()
+        square = wide.flatten(0, 2)[:26]
+        maps = (torch.cat([square] * 3), square.repeat(3, 1)[:, 0]), (square, square[0])
+        norm26 = (square[1], square[2], 1e-5)
+        blocks = [attention_block(wide, norm26, maps[0], weights[1], maps[1], 16, 8, backend=attention, dense=backend)]
+        last_map = (weight[:11, :7].contiguous(), gamma)
+        more_blocks = {"conv_norm": (gamma[:7], beta[:7], 1e-5), "last": last_map, "gelu": True, "backend": backend}
+        blocks += [conv_block(x, norm, (weight, bias), (taps, base), "gated", **more_blocks)]
+    return [y, last, out, t, *dws, *blocks] + [t.grad for t in given + weights + more]
 
 
 truth = results("reference", "reference", torch.float64)

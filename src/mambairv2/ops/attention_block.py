@@ -1,4 +1,4 @@
-"""Window attention with the layer norm and the maps around it, in one pass over the windows where no gradient is asked for.
+"""Window attention with the layer norm and the maps around it: one pass where no gradient is asked for.
 
 Shape legend: B batch, H W height and width (multiples of M), M window side, E channels, h heads.
 """
@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from mambairv2.ops import cpu, native
+from mambairv2.ops.linear import Affine, Norm, linear, use_native
 from mambairv2.ops.linear import Backend as DenseBackend
-from mambairv2.ops.linear import Norm, linear, use_native
 from mambairv2.ops.native import pointer
 from mambairv2.ops.operators import define, needs_gradient
 from mambairv2.ops.window_attention import Backend, choose_backend, window_attention
-
-Affine = tuple[Tensor, Tensor]
 
 
 def attention_block(
@@ -64,9 +62,9 @@ def _forward(
     shift: int,
     eps: float,
 ) -> Tensor:
-    given = (x, gamma, beta, qkv_weight, qkv_bias, proj_weight, proj_bias, bias_table)
-    native.check_dtype(*given)
-    given = tuple(t.contiguous() for t in given)
+    native.check_dtype(x, gamma, beta, qkv_weight, qkv_bias, bias_table, proj_weight, proj_bias)
+    tensors = (x, gamma, beta, qkv_weight, qkv_bias, proj_weight, proj_bias, bias_table)
+    given = [t.contiguous() for t in tensors]
     batch, height, width, embed = x.shape
     y = torch.empty_like(given[0])
     heads = bias_table.shape[1]

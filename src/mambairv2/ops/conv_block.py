@@ -1,4 +1,4 @@
-"""A linear map, a depthwise convolution and a linear map back, in one pass over the image where no gradient is asked for.
+"""A linear map, a depthwise convolution and a linear map back: one pass over the image where no gradient is asked for.
 
 Shape legend: B batch, H W height and width, E channels in and out, F channels of the first map, D of the convolution
 (F, or half of it with a gate), K its kernel.
@@ -6,16 +6,18 @@ Shape legend: B batch, H W height and width, E channels in and out, F channels o
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from mambairv2.ops import native
 from mambairv2.ops.depthwise import MAX_KERNEL, MODES, Mode, depthwise
-from mambairv2.ops.linear import Backend, Norm, linear, use_native
+from mambairv2.ops.linear import Affine, Backend, Norm, linear, use_native
 from mambairv2.ops.native import pointer
 from mambairv2.ops.operators import define, needs_gradient
 
-Affine = tuple[Tensor, Tensor]
 # With more channels between the maps a tile no longer stays in cache, and its border costs more than it saves.
 MAX_CHANNELS = 96
 
@@ -53,34 +55,61 @@ def conv_block(
     return t if last is None else linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend)
 
 
-def _outputs(x: Tensor, taps: Tensor, last: Tensor | None) -> Tensor:
-    return x.new_empty(*x.shape[:3], len(taps if last is None else last))
+class _ConvBlock(NamedTuple):
+    x: Tensor
+    gamma: Tensor
+    beta: Tensor
+    weight: Tensor
+    bias: Tensor
+    taps: Tensor
+    taps_bias: Tensor
+    conv_gamma: Tensor | None
+    conv_beta: Tensor | None
+    last: Tensor | None
+    last_bias: Tensor | None
+    skip: Tensor | None
+    scale: Tensor | None
+    eps: float
+    conv_eps: float
+    mode: int
+    gelu: bool
 
 
-def _forward(*given: Tensor | float) -> Tensor:
-    *tensors, eps, conv_eps, mode, gelu = given
-    native.check_dtype(*tensors)
-    x, gamma, beta, weight, bias, taps, taps_bias, conv_gamma, conv_beta, last, last_bias, skip, scale = (
-        None if t is None else t.contiguous() for t in tensors
+def _output(given: _ConvBlock) -> Tensor:
+    return given.x.new_empty(*given.x.shape[:3], len(given.taps if given.last is None else given.last))
+
+
+def _forward(given: _ConvBlock) -> Tensor:
+    native.check_dtype(*given[:13])
+    y, threads = _output(given), torch.get_num_threads()
+    alive = [None if t is None else t.contiguous() for t in given[:13]]
+    x, gamma, beta, weight, bias, taps, taps_bias, *more = map(pointer, alive)
+    conv_gamma, conv_beta, last, last_bias, skip, scale = more
+    to_conv, to_last = (y.data_ptr(), None) if last is None else (None, y.data_ptr())
+    *image, inside = given.x.shape
+    rows, hidden, channels, kernel = math.prod(image), len(given.weight), len(given.taps), given.taps.shape[-1]
+    none = (None, None, None, None)
+    first = native.LinearArgs(
+        *(x, weight, bias, gamma, beta, *none), *(rows, inside, hidden, inside), given.eps, int(given.gelu), threads
     )
-    y = _outputs(x, taps, last)
-    rows, inside, threads = x.numel() // x.shape[-1], x.shape[-1], torch.get_num_threads()
-    pointers = map(pointer, (x, weight, bias, gamma, beta, None, None, None, None))
-    first = native.LinearArgs(*pointers, rows, inside, len(weight), inside, eps, int(gelu), threads)
-    pointers = map(pointer, (None, taps, taps_bias, conv_gamma, conv_beta, None if last is not None else y, None))
-    sizes = (*x.shape[:3], len(taps), taps.shape[-1])
-    conv = native.DepthwiseArgs(*pointers, *sizes, conv_eps, mode, threads)
-    pointers = map(pointer, (None, last, last_bias, None, None, x, skip, scale, y))
-    back = native.LinearArgs(*pointers, rows, len(taps), y.shape[-1], len(taps), 0.0, 0, threads)
-    native.call("conv_block_forward", x.dtype, native.ConvBlockArgs(first, conv, back))
+    conv = native.DepthwiseArgs(
+        *(None, taps, taps_bias, conv_gamma, conv_beta, to_conv, None),
+        *(*image, channels, kernel),
+        *(given.conv_eps, given.mode, threads),
+    )
+    back = native.LinearArgs(
+        *(None, last, last_bias, None, None, x, skip, scale, to_last),
+        *(rows, channels, inside, channels, 0.0, 0, threads),
+    )
+    native.call("conv_block_forward", y.dtype, native.ConvBlockArgs(first, conv, back))
     return y
 
 
 _run = define(
     "conv_block_cpu",
-    "(Tensor x, Tensor gamma, Tensor beta, Tensor weight, Tensor bias, Tensor taps, Tensor taps_bias, Tensor? conv_gamma, "
-    "Tensor? conv_beta, Tensor? last, Tensor? last_bias, Tensor? skip, Tensor? scale, float eps, float conv_eps, int mode, "
-    "bool gelu) -> Tensor",
-    _forward,
-    lambda x, *given: _outputs(x, given[4], given[8]),
+    "(Tensor x, Tensor gamma, Tensor beta, Tensor weight, Tensor bias, Tensor taps, Tensor taps_bias, "
+    "Tensor? conv_gamma, Tensor? conv_beta, Tensor? last, Tensor? last_bias, Tensor? skip, Tensor? scale, float eps, "
+    "float conv_eps, int mode, bool gelu) -> Tensor",
+    lambda *given: _forward(_ConvBlock(*given)),
+    lambda *given: _output(_ConvBlock(*given)),
 )

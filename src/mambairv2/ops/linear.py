@@ -17,6 +17,7 @@ from mambairv2.ops.operators import define
 
 Backend = Literal["auto", "torch", "cpu"]
 Norm = tuple[Tensor, Tensor, float]
+Affine = tuple[Tensor, Tensor]
 
 
 def linear(

@@ -14,6 +14,7 @@ from torch import Tensor
 ABI = 6
 CHUNK = 64
 MAX_STATES = 64
+MAX_RANK = 16
 TABLE = 31 * 31
 PARTS = 16
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
@@ -29,6 +30,8 @@ class ScanArgs(ctypes.Structure):
         + [(n, _L) for n in ("batch", "length", "channels", "n")]
         + [(f"{n}_stride", _L) for n in ("u", "delta", "B", "C", "prompt")]
         + [("softplus", _I), ("threads", _I)]
+        + [("delta_weight", _P)]
+        + [("rank", _L)]
     )
 
 
@@ -113,7 +116,10 @@ class DepthwiseGradArgs(ctypes.Structure):
 class ConvBlockArgs(ctypes.Structure):
     """`mir::ConvBlockArgs`."""
 
-    _fields_ = [("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs), ("taps", _P), ("border", LinearArgs)]
+    _fields_ = [
+        *(("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs)),
+        *(("taps", _P), ("border", LinearArgs)),
+    ]
 
 
 class RoutingArgs(ctypes.Structure):
@@ -124,6 +130,17 @@ class RoutingArgs(ctypes.Structure):
         + [(n, _L) for n in ("batch", "length", "prompts")]
         + [("threads", _I)]
     )
+
+
+class ChoiceArgs(ctypes.Structure):
+    """`mir::ChoiceArgs`."""
+
+    _fields_ = [
+        ("first", LinearArgs),
+        ("second", LinearArgs),
+        *((n, _P) for n in ("pool", "label", "prompt")),
+        ("width", _L),
+    ]
 
 
 class NoiseArgs(ctypes.Structure):

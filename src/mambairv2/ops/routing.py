@@ -1,15 +1,16 @@
 """Routing: the likeliest prompt of each token or one drawn, and the tokens in the order of their prompts.
 
-Shape legend: B batch, L tokens, T prompts, N width of a prompt.
+Shape legend: B batch, L tokens, E channels, T prompts, N width of a prompt.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mambairv2.ops import cpu, native
-from mambairv2.ops.linear import Backend, use_native
+from mambairv2.ops.linear import Affine, Backend, Norm, linear, use_native
 from mambairv2.ops.native import pointer
 from mambairv2.ops.operators import define, needs_gradient
 
@@ -20,6 +21,26 @@ def likeliest_prompt(logits: Tensor) -> Tensor:
         label: Tensor = _likeliest(logits.detach())
         return label
     return logits.argmax(-1)
+
+
+def choose_prompt(
+    x: Tensor, norm: Norm, first: Affine, second: Affine, pool: Tensor, *, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Give each token the likeliest prompt by second(GELU(first(norm(x)))).
+
+    x: (B, L, E). norm: weight (E,), bias (E,) and epsilon. first: weight (F, E), bias (F,). second: weight (T, F), bias
+    (T,). pool: (T, N). Floating point of one dtype. Returns the labels (B, L) int64 and the prompts (B, L, N).
+    """
+    if use_native(x, backend) and not needs_gradient(x, *norm[:2], *first, *second, pool):
+        label, prompt = _choose(x, *norm[:2], *first, *second, pool, norm[2])
+        return label, prompt
+    label = likeliest_prompt(route_logits(x, norm, first, second, backend=backend))
+    return label, F.embedding(label, pool)
+
+
+def route_logits(x: Tensor, norm: Norm, first: Affine, second: Affine, *, backend: Backend = "auto") -> Tensor:
+    """Return second(GELU(first(norm(x)))), the logits of each token's prompts: (B, L, E) → (B, L, T)."""
+    return linear(linear(x, *first, norm=norm, gelu=True, backend=backend), *second, backend=backend)
 
 
 def draw_prompt(
@@ -66,6 +87,36 @@ def _likeliest_forward(logits: Tensor) -> Tensor:
 
 def _labels(logits: Tensor) -> Tensor:
     return logits.new_empty(logits.shape[:2], dtype=torch.int64)
+
+
+def _choose_forward(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+    pool: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    given = (x, gamma, beta, first, first_bias, second, second_bias, pool)
+    native.check_dtype(*given)
+    x, gamma, beta, first, first_bias, second, second_bias, pool = (t.contiguous() for t in given)
+    label, prompt = _choice(x, pool)
+    (middle, inside), rows, threads = first.shape, x.shape[0] * x.shape[1], torch.get_num_threads()
+    none = (None, None, None, None)
+    pointers = map(pointer, (x, first, first_bias, gamma, beta, *none))
+    one = native.LinearArgs(*pointers, rows, inside, middle, inside, eps, 1, threads)
+    pointers = map(pointer, (None, second, second_bias, None, None, *none))
+    two = native.LinearArgs(*pointers, rows, middle, len(second), middle, 0.0, 0, threads)
+    pointers = map(pointer, (pool, label, prompt))
+    native.call("choose", x.dtype, native.ChoiceArgs(one, two, *pointers, pool.shape[1]))
+    return label, prompt
+
+
+def _choice(x: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+    return _labels(x), x.new_empty(*x.shape[:2], pool.shape[1])
 
 
 def _sort_forward(label: Tensor, prompts: int) -> Tensor:
@@ -118,6 +169,13 @@ def _draw_backward(
 
 
 _likeliest = define("likeliest_prompt_cpu", "(Tensor logits) -> Tensor", _likeliest_forward, _labels)
+_choose = define(
+    "choose_prompt_cpu",
+    "(Tensor x, Tensor gamma, Tensor beta, Tensor first, Tensor first_bias, Tensor second, Tensor second_bias, "
+    "Tensor pool, float eps) -> (Tensor, Tensor)",
+    _choose_forward,
+    lambda x, *given: _choice(x, given[6]),
+)
 _sort = define(
     "sort_by_label_cpu", "(Tensor label, int prompts) -> Tensor", _sort_forward, lambda t, _: t.new_empty(t.shape)
 )

@@ -1,0 +1,146 @@
+"""What runs in one pass at inference gives what its parts give, and leaves gradients to the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from mambairv2.ops import cpu
+from mambairv2.ops.attention_block import attention_block
+from mambairv2.ops.conv_block import MAX_CHANNELS, conv_block
+from mambairv2.ops.routing import choose_prompt
+from mambairv2.ops.selective_scan import selective_scan
+
+pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+def tensors(dtype: torch.dtype, *sizes: tuple[int, ...]) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(*size, dtype=dtype) / max(1, size[-1]) ** 0.5 for size in sizes]
+
+
+def agree(run: Callable[[str], Tensor], dtype: torch.dtype) -> None:
+    """Compare `run(backend)` between one pass by the kernels and plain torch."""
+    with torch.no_grad():
+        expected, found = run("torch"), run("cpu")
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= BOUNDS[dtype] * expected.abs().max()
+
+
+def block_of_attention(dtype: torch.dtype, image: tuple[int, int, int], embed: int, heads: int) -> list[Tensor]:
+    weights = (3 * embed, embed), (3 * embed,), (embed, embed), (embed,), (961, heads)
+    x, gamma, beta, qkv, bias, proj, bias2, table = tensors(dtype, (*image, embed), *[(embed,)] * 2, *weights)
+    return [16 * x, gamma, beta, qkv, bias, table, proj, bias2]
+
+
+@pytest.mark.parametrize("dtype", list(BOUNDS))
+@pytest.mark.parametrize("shift", [0, 8])
+@pytest.mark.parametrize(
+    ("image", "embed", "heads"), [((1, 16, 16), 48, 4), ((2, 32, 48), 60, 6), ((1, 32, 16), 174, 6)]
+)
+def test_attention_block(image, embed, heads, shift, dtype):
+    x, gamma, beta, qkv, bias, table, proj, bias2 = block_of_attention(dtype, image, embed, heads)
+
+    def run(backend: str) -> Tensor:
+        given = (x, (gamma, beta, 1e-5), (qkv, bias), table, (proj, bias2), 16, shift)
+        attention = "cpu" if backend == "cpu" else "reference"
+        return attention_block(*given, backend=attention, dense=backend)
+
+    agree(run, dtype)
+
+
+IMAGES = [(1, 1, 1), (1, 32, 32), (2, 33, 65), (1, 5, 70)]
+
+
+@pytest.mark.parametrize("dtype", list(BOUNDS))
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("image", IMAGES)
+class TestConvBlock:
+    @pytest.mark.parametrize("skip", [False, True])
+    def test_gated(self, image, kernel, skip, dtype):
+        size = (*image, 20)
+        inner = (14, 1, kernel, kernel), (14,), (14,), (14,)
+        x, gamma, beta, first, bias, taps, bias2, gamma2, beta2, last, bias3, other, scale = tensors(
+            dtype, size, (20,), (20,), (28, 20), (28,), *inner, (20, 14), (20,), size, (20,)
+        )
+
+        def run(backend: str) -> Tensor:
+            more = {"skip": other, "scale": scale} if skip else {}
+            norms = {"conv_norm": (gamma2, beta2, 1e-5), "last": (last, bias3)}
+            given = (x, (gamma, beta, 1e-5), (first, bias), (taps, bias2), "gated")
+            return conv_block(*given, gelu=True, **norms, **more, backend=backend)
+
+        agree(run, dtype)
+
+    @pytest.mark.parametrize("mode", ["sigmoid", "gelu"])
+    @pytest.mark.parametrize("hidden", [5, MAX_CHANNELS])
+    def test_alone(self, image, kernel, mode, hidden, dtype):
+        x, gamma, beta, first, bias, taps, bias2 = tensors(
+            dtype, (*image, 20), (20,), (20,), (hidden, 20), (hidden,), (hidden, 1, kernel, kernel), (hidden,)
+        )
+        given = (x, (gamma, beta, 1e-5), (first, bias), (taps, bias2), mode)
+        agree(lambda backend: conv_block(*given, backend=backend), dtype)
+
+
+@pytest.mark.parametrize("dtype", list(BOUNDS))
+@pytest.mark.parametrize(("length", "middle", "prompts"), [(300, 16, 64), (1, 20, 5), (64, 58, 128)])
+def test_choice(length, middle, prompts, dtype):
+    x, gamma, beta, first, bias, second, bias2, pool = tensors(
+        dtype, (2, length, 48), (48,), (48,), (middle, 48), (middle,), (prompts, middle), (prompts,), (prompts, 8)
+    )
+    given = (x, (gamma, beta, 1e-5), (first, bias), (second, bias2), pool)
+    with torch.no_grad():
+        label, prompt = choose_prompt(*given, backend="cpu")
+        expected, _ = choose_prompt(*given, backend="torch")
+    assert torch.equal(label, expected)
+    assert torch.equal(prompt, pool[label])
+
+
+@pytest.mark.parametrize("dtype", list(BOUNDS))
+@pytest.mark.parametrize("rank", [1, 3, 16, 17])
+@pytest.mark.parametrize("routed", [False, True])
+def test_scan_that_makes_delta(rank, routed, dtype):
+    L, D, N = 150, 37, 8
+    u, BC, A, Ds, bias, weight, prompt = tensors(
+        dtype, (2, L, D), (2, L, rank + 2 * N), (D, N), (D,), (D,), (D, rank), (2, L, N)
+    )
+    dt, B, C = BC.split((rank, N, N), dim=-1)
+    order = torch.stack([torch.randperm(L), torch.randperm(L)]) if routed else None
+
+    def run(backend: str) -> Tensor:
+        scan = "cpu" if backend == "cpu" else "reference"
+        given, more = (u, dt, -A.abs(), B, C, Ds, bias), {"order": order, "prompt": prompt}
+        y, last = selective_scan(*given, **more, delta_weight=weight, backend=scan, dense=backend)
+        return torch.cat([y.flatten(), last.flatten()])
+
+    agree(run, dtype)
+
+
+def test_gradients_come_from_the_parts():
+    x, gamma, beta, qkv, bias, table, proj, bias2 = block_of_attention(torch.float64, (1, 16, 16), 48, 4)
+    x.requires_grad_()
+    given = ((gamma, beta, 1e-5), (qkv, bias), table, (proj, bias2), 16, 0)
+    (grad,) = torch.autograd.grad(attention_block(x, *given).sum(), x)
+    (expected,) = torch.autograd.grad(attention_block(x, *given, backend="reference", dense="torch").sum(), x)
+    assert (grad - expected).abs().max() <= 1e-10 * expected.abs().max()
+
+
+def test_opcheck():
+    attention = block_of_attention(torch.float32, (1, 16, 16), 24, 2)
+    torch.library.opcheck(torch.ops.mambairv2.attention_block_cpu, (*attention, 8, 1e-5))
+    x, gamma, beta, first, bias, taps, bias2, gamma2, beta2, last, bias3 = tensors(
+        torch.float32, (1, 9, 9, 20), (20,), (20,), (28, 20), (28,), (14, 1, 3, 3), *[(14,)] * 3, (20, 14), (20,)
+    )
+    given = (x, gamma, beta, first, bias, taps, bias2, gamma2, beta2, last, bias3, None, None, 1e-5, 1e-5, 0, True)
+    torch.library.opcheck(torch.ops.mambairv2.conv_block_cpu, given)
+    route = tensors(torch.float32, (1, 30, 20), (20,), (20,), (7, 20), (7,), (9, 7), (9,), (9, 8))
+    torch.library.opcheck(torch.ops.mambairv2.choose_prompt_cpu, (*route, 1e-5))
+    u, dt, A, B, C, D, weight = tensors(
+        torch.float32, (1, 30, 20), (1, 30, 2), (20, 8), (1, 30, 8), (1, 30, 8), (20,), (20, 2)
+    )
+    scan = (u, dt, -A.abs(), B, C, D, D, None, None, True, weight)
+    torch.library.opcheck(torch.ops.mambairv2.selective_scan_projected_cpu, scan)
