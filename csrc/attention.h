@@ -260,17 +260,18 @@ template <class T> struct AttentionBackward {
     const AttentionArgs<T> &a;
     const Tables<T> &tables;
     const int dim, padded, wide;  // wide: dim padded to whole vectors
-    Buffer<T> buffer;
-    T *q, *dout, *kt, *vt, *k_wide, *dq, *dk, *dv, *p, *ds, *slope, *dbias;
+    Scratch<T> buffer;
+    Buffer<T> dbiases;  // (heads, n, n)
+    T *q, *dout, *kt, *vt, *k_wide, *dq, *dk, *dv, *p, *ds, *slope, *dbias = nullptr;
 
     AttentionBackward(const AttentionGradArgs<T> &args, const Tables<T> &t)
         : g(args), a(args.forward), tables(t), dim((int)a.dim), padded(padded_to_4(a.dim)), wide((dim + W - 1) / W * W),
-          buffer((6 * padded + 2 * wide + 4 * W + 1) * TOKENS + TOKENS * TOKENS) {
+          buffer((6 * padded + 2 * wide + 4 * W + 1) * TOKENS), dbiases(a.heads * TOKENS * TOKENS) {
         T *next = buffer.data();
         for (T **part : {&q, &dout, &kt, &vt, &dk, &dv}) *part = next, next += padded * TOKENS;
         for (T **part : {&k_wide, &dq}) *part = next, next += wide * TOKENS;
         for (T **part : {&p, &ds}) *part = next, next += 2 * W * TOKENS;
-        slope = next, dbias = next + TOKENS;
+        slope = next;
     }
 
     void window(int64_t index, int64_t head) {
@@ -278,6 +279,7 @@ template <class T> struct AttentionBackward {
         const Window w(a, index / windows, index % windows);
         const T log2e = T(1.4426950408889634074), scale = T(1) / std::sqrt(T(dim));
         const T *qkv = a.qkv + head * dim;
+        dbias = &dbiases[head * TOKENS * TOKENS];
         gather(q, w.token, qkv, 3 * embed, dim, padded);
         gather(dout, w.token, g.dout + head * dim, embed, dim, padded);
         gather(k_wide, w.token, qkv + embed, 3 * embed, dim, wide);
@@ -285,9 +287,12 @@ template <class T> struct AttentionBackward {
         gather_transposed(vt, w.token, qkv + 2 * embed, 3 * embed, dim, T(1));
         for (int i = 0; i < TOKENS; i++) {
             const T *out = a.out + w.token[i] * embed + head * dim;
-            T dot = 0;
-            for (int d = 0; d < dim; d++) dot += out[d] * dout[i * padded + d];
-            slope[i] = dot;
+            V dot = {};
+            for (int d = 0; d < dim; d += W) {
+                const int lanes = std::min(W, dim - d);
+                dot += load(out + d, lanes) * load(dout + i * padded + d, lanes);
+            }
+            slope[i] = sum<T>(dot);
         }
         std::fill(dq, dq + wide * TOKENS, T(0));
         const T *lse = a.lse + (index * a.heads + head) * TOKENS, *table = tables.mirrored.data() + head * TABLE;
@@ -316,9 +321,11 @@ template <class T> struct AttentionBackward {
         if (w.split_y || w.split_x)
             for (int ii = 0; ii < KEYS; ii++)
                 for (int x = 0; x < 2; x++) s[ii][x] += region_mask<T>(w, j + x * W, i + ii);
+#pragma GCC unroll 8
         for (int ii = 0; ii < KEYS; ii++)
             for (int x = 0; x < 2; x++) store(p + (i + ii) * 2 * W + x * W, exp2v(s[ii][x] - lse[i + ii]));
         tile<T, KEYS>(dp, vt + j, TOKENS, dout + i * padded, padded, 1, dim);
+#pragma GCC unroll 8
         for (int ii = 0; ii < KEYS; ii++)
             for (int x = 0; x < 2; x++) {
                 const V dsv = load(p + (i + ii) * 2 * W + x * W) * (dp[ii][x] - slope[i + ii]);
@@ -331,17 +338,20 @@ template <class T> struct AttentionBackward {
     // dq of eight queries at i, one vector of channels at d, from the keys at j.
     void queries(int i, int j, int d) {
         V acc[8];
+#pragma GCC unroll 8
         for (int ii = 0; ii < 8; ii++) acc[ii] = load(dq + (i + ii) * wide + d);
         for (int jj = 0; jj < 2 * W; jj++) {
             const V k = load(k_wide + (j + jj) * wide + d);
 #pragma GCC unroll 8
             for (int ii = 0; ii < 8; ii++) acc[ii] += k * ds[(i + ii) * 2 * W + jj];
         }
+#pragma GCC unroll 8
         for (int ii = 0; ii < 8; ii++) store(dq + (i + ii) * wide + d, acc[ii]);
     }
 
     // Add the n×n gradient of the bias up by relative position; table: mirrored, like what it was read from.
-    void reduce(T *table) const {
+    void reduce(int64_t head, T *table) const {
+        const T *dbias = &dbiases[head * TOKENS * TOKENS];
         for (int i = 0; i < TOKENS; i++)
             for (int j = 0; j < TOKENS; j += W) {
                 T *sum = table + mirrored_place(i, j);
@@ -354,14 +364,17 @@ template <class T> void attention_backward(const AttentionGradArgs<T> &g) {
     const AttentionArgs<T> &a = g.forward;
     const int64_t total = a.batch * (a.height / WINDOW) * (a.width / WINDOW);
     const Tables<T> tables(a, true);
-    // Parts are fixed by the shapes, not by the threads, so that sums come out the same on any machine.
-    mir::parallel(a.heads * g.parts, a.threads, [&](int64_t task) {
-        const int64_t head = task / g.parts, part = task % g.parts;
+    // Parts are fixed by the shapes, not by the threads, so that sums come out the same on any machine. All heads of a window
+    // follow each other: its rows hold them all.
+    mir::parallel(g.parts, a.threads, [&](int64_t part) {
         AttentionBackward<T> work(g, tables);
-        for (int64_t i = total * part / g.parts; i < total * (part + 1) / g.parts; i++) work.window(i, head);
-        T mirrored[TABLE] = {}, *table = g.dtable + (part * a.heads + head) * TABLE;
-        work.reduce(mirrored);
-        for (int i = 0; i < TABLE; i++) table[i / SPAN * SPAN + SPAN - 1 - i % SPAN] = mirrored[i];
+        for (int64_t i = total * part / g.parts; i < total * (part + 1) / g.parts; i++)
+            for (int64_t head = 0; head < a.heads; head++) work.window(i, head);
+        for (int64_t head = 0; head < a.heads; head++) {
+            T mirrored[TABLE] = {}, *table = g.dtable + (part * a.heads + head) * TABLE;
+            work.reduce(head, mirrored);
+            for (int i = 0; i < TABLE; i++) table[i / SPAN * SPAN + SPAN - 1 - i % SPAN] = mirrored[i];
+        }
     });
 }
 

@@ -195,63 +195,86 @@ template <class T> void scan_forward(const ScanArgs<T> &a) {
         scan_forward_states<T, 0>(a);
 }
 
+// The sums of n vectors, NS of them if the compiler knows.
+template <class T, int NS> inline void store_sums(T *to, Vec<T> *v, int n) {
+    constexpr int W = Simd<T>::W, M = NS && NS < W ? NS : W;
+    if constexpr (NS && NS % M == 0 && (M & (M - 1)) == 0)
+        for (int s = 0; s < NS; s += M) store(to + s, sums<T, M>(v + s), M);
+    else
+        for (int s = 0; s < n; s++) to[s] = sum<T>(v[s]);
+}
+
 // Backward over one block: chunk by chunk from the last, states recomputed from the one kept at its start.
 template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, int64_t image, int64_t index) {
     using V = Vec<T>;
-    constexpr int W = Simd<T>::W;
+    constexpr int N_MAX = ScanBlock<T, NS>::N_MAX;
     const ScanArgs<T> &a = g.forward;
     ScanBlock<T, NS> block(a, image, index);
     const int n = block.states(), lanes = block.lanes;
     const int64_t c0 = block.c0, b = image;
-    Buffer<T> scratch(2 * SCAN_CHUNK * n * W + W);  // h before each step, and its decay
-    T *before = scratch.data(), *decays = before + SCAN_CHUNK * n * W;
-    V dA[MAX_STATES] = {}, gh[MAX_STATES] = {}, dD = {}, dbias = {};
+    // Of each step of a chunk: what it reads, h before it and its decay.
+    struct Step {
+        V u, delta, slope, dy;
+        T B[N_MAX], C[N_MAX];
+        int64_t token;
+    };
+    Scratch<Step> steps(SCAN_CHUNK);
+    Scratch<V> before(SCAN_CHUNK * n), decays(SCAN_CHUNK * n);
+    V dA[N_MAX] = {}, gh[N_MAX] = {}, dD = {}, dbias = {};
     T *dB_part = g.dB + (index * a.batch + b) * a.length * n, *dC_part = g.dC + (index * a.batch + b) * a.length * n;
 
     for (int64_t chunk = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK - 1; chunk >= 0; chunk--) {
-        const int64_t i0 = chunk * SCAN_CHUNK, i1 = std::min(i0 + SCAN_CHUNK, a.length);
-        V h[MAX_STATES];
+        const int64_t i0 = chunk * SCAN_CHUNK;
+        const int count = (int)std::min<int64_t>(SCAN_CHUNK, a.length - i0);
+        for (int i = 0; i < count; i++) {
+            Step &step = steps[i];
+            const int64_t t = step.token = block.token(i0 + i);
+            if (i + block.STEPS < count) block.fetch(block.token(i0 + i + block.STEPS));
+            const V raw = load(a.delta + t * a.delta_stride + c0, lanes) + block.bias;
+            step.u = load(a.u + t * a.u_stride + c0, lanes);
+            step.dy = load(g.dy + t * a.channels + c0, lanes);
+            step.delta = a.softplus ? softplus<T>(raw) : raw;
+            step.slope = a.softplus ? softplus_slope<T>(raw) : splat<T>(1);
+            std::copy(a.B + t * a.B_stride, a.B + t * a.B_stride + n, step.B);
+            std::copy(a.C + t * a.C_stride, a.C + t * a.C_stride + n, step.C);
+            const T *prompt = a.prompt ? a.prompt + (b * a.length + i0 + i) * a.prompt_stride : nullptr;
+            for (int s = 0; prompt && s < n; s++) step.C[s] += prompt[s];
+        }
+        V h[N_MAX];
         for (int s = 0; s < n; s++) h[s] = load(block.kept(chunk) + s * a.channels, lanes);
-        for (int64_t i = i0; i < i1; i++) {
-            const int64_t t = block.token(i);
-            const T *B = a.B + t * a.B_stride;
-            const V u = load(a.u + t * a.u_stride + c0, lanes), delta = block.step(t), drive = delta * u;
-            if (i + block.AHEAD < i1) block.fetch(block.token(i + block.AHEAD));
-            __builtin_prefetch(g.dy + t * a.channels + c0);
+        for (int i = 0; i < count; i++) {
+            const Step &step = steps[i];
+            const V drive = step.delta * step.u;
 #pragma GCC unroll 16
             for (int s = 0; s < n; s++) {
-                const V decay = exp2v(delta * block.A2[s]);
-                store(before + ((i - i0) * n + s) * W, h[s]);
-                store(decays + ((i - i0) * n + s) * W, decay);
-                h[s] = decay * h[s] + drive * B[s];
+                const V decay = exp2v(step.delta * block.A2[s]);
+                before[i * n + s] = h[s], decays[i * n + s] = decay;
+                h[s] = decay * h[s] + drive * step.B[s];
             }
         }
-        for (int64_t i = i1 - 1; i >= i0; i--) {
-            const int64_t t = block.token(i), local = t - b * a.length;
-            const T *B = a.B + t * a.B_stride, *C = a.C + t * a.C_stride;
-            const T *P = a.prompt ? a.prompt + (b * a.length + i) * a.prompt_stride : nullptr;
-            const V u = load(a.u + t * a.u_stride + c0, lanes), dy = load(g.dy + t * a.channels + c0, lanes);
-            const V raw = load(a.delta + t * a.delta_stride + c0, lanes) + block.bias;
-            const V delta = a.softplus ? softplus<T>(raw) : raw, drive = delta * u;
-            V ddrive = {}, ddelta = {};
+        for (int i = count - 1; i >= 0; i--) {
+            const Step &step = steps[i];
+            const int64_t local = step.token - b * a.length;
+            const V drive = step.delta * step.u;
+            V ddrive = {}, ddelta = {}, dB[N_MAX], dC[N_MAX];
 #pragma GCC unroll 16
             for (int s = 0; s < n; s++) {
-                const V decay = load(decays + ((i - i0) * n + s) * W), h0 = load(before + ((i - i0) * n + s) * W);
-                const V h1 = decay * h0 + drive * B[s];
-                dC_part[local * n + s] = sum<T>(dy * h1);
-                gh[s] += dy * (P ? C[s] + P[s] : C[s]);
-                dB_part[local * n + s] = sum<T>(gh[s] * drive);
-                ddrive += gh[s] * B[s];
+                const V decay = decays[i * n + s], h0 = before[i * n + s];
+                dC[s] = step.dy * (decay * h0 + drive * step.B[s]);
+                gh[s] += step.dy * step.C[s];
+                dB[s] = gh[s] * drive;
+                ddrive += gh[s] * step.B[s];
                 const V slope = gh[s] * h0 * decay;
                 ddelta += slope * block.A2[s];
-                dA[s] += slope * delta;
+                dA[s] += slope * step.delta;
                 gh[s] *= decay;
             }
-            ddelta = ddelta * T(0.69314718055994530942) + ddrive * u;  // A2 is A log2(e)
-            if (a.softplus) ddelta *= softplus_slope<T>(raw);
-            store(g.du + t * a.channels + c0, ddrive * delta + dy * block.D, lanes);
-            store(g.ddelta + t * a.channels + c0, ddelta, lanes);
-            dD += dy * u;
+            store_sums<T, NS>(dC_part + local * n, dC, n);
+            store_sums<T, NS>(dB_part + local * n, dB, n);
+            ddelta = (ddelta * T(0.69314718055994530942) + ddrive * step.u) * step.slope;  // A2 is A log2(e)
+            store(g.du + step.token * a.channels + c0, ddrive * step.delta + step.dy * block.D, lanes);
+            store(g.ddelta + step.token * a.channels + c0, ddelta, lanes);
+            dD += step.dy * step.u;
             dbias += ddelta;
         }
     }

@@ -160,6 +160,27 @@ template <> inline float sum<float>(Vec<float> v) { return _mm512_reduce_add_ps(
 template <> inline double sum<double>(Vec<double> v) { return _mm512_reduce_add_pd(v); }
 #endif
 
+// One step of adding up lanes. a and b are groups of G lanes; the result has a group of G/2 for each, of a first, with its sum.
+template <class T, int G, int... I> inline Vec<T> fold(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+    constexpr int W = Simd<T>::W, H = G / 2, groups = W / G;
+    return shuffled<T, ((I / H < groups ? 0 : W) + I / H % groups * G + I % H)...>(a, b) +
+           shuffled<T, ((I / H < groups ? H : W + H) + I / H % groups * G + I % H)...>(a, b);
+}
+
+// The sums of M vectors, a power of two up to the lanes, in the first M lanes; half the work of M sums of one.
+template <class T, int M, int G = Simd<T>::W> inline Vec<T> sums(Vec<T> *v) {
+    constexpr auto lanes = std::make_integer_sequence<int, Simd<T>::W>{};
+    if constexpr (M > 1) {
+        for (int i = 0; i < M / 2; i++) v[i] = fold<T, G>(v[2 * i], v[2 * i + 1], lanes);
+        return sums<T, M / 2, G / 2>(v);
+    } else if constexpr (G > 1) {
+        v[0] = fold<T, G>(v[0], v[0], lanes);
+        return sums<T, 1, G / 2>(v);
+    } else {
+        return v[0];
+    }
+}
+
 // 2^f for f in [-1/2, 1/2]: a polynomial of degree 5, 9.2e-8 from true before rounding, and exact at 0.
 inline Vec<float> exp2_fraction(Vec<float> f) {
     Vec<float> p = splat(1.326472875e-3f);
