@@ -126,20 +126,20 @@ template <class T> inline void scatter_transposed(T *to, const int64_t *token, c
 
 // out[i][d] for dims d0.. and the two vectors of positions at i: f · Σ_j p[j] · y[j][d], left in (d, TOKENS).
 template <class T, int J>
-inline void weighted(T *out, const T *p, const T *y, int padded, int count, int i, Vec<T> f0, Vec<T> f1) {
+inline void weighted(T *out, const T *p, const T *y, int64_t row, int count, int i, Vec<T> f0, Vec<T> f1) {
     constexpr int W = Simd<T>::W;
     Vec<T> acc[J][2] = {};
-    tile<T, J>(acc, p, 2 * W, y, 1, padded, count);
+    tile<T, J>(acc, p, 2 * W, y, 1, row, count);
     for (int j = 0; j < J; j++) {
         store(out + j * TOKENS + i, acc[j][0] * f0);
         store(out + j * TOKENS + i + W, acc[j][1] * f1);
     }
 }
 template <class T>
-inline void weighted_all(T *out, const T *p, const T *y, int padded, int count, int i, Vec<T> f0, Vec<T> f1) {
+inline void weighted_all(T *out, const T *p, const T *y, int64_t row, int padded, int count, int i, Vec<T> f0, Vec<T> f1) {
     int d = 0;
-    for (; d + DIMS <= padded; d += DIMS) weighted<T, DIMS>(out + d * TOKENS, p, y + d, padded, count, i, f0, f1);
-    for (; d < padded; d += 4) weighted<T, 4>(out + d * TOKENS, p, y + d, padded, count, i, f0, f1);
+    for (; d + DIMS <= padded; d += DIMS) weighted<T, DIMS>(out + d * TOKENS, p, y + d, row, count, i, f0, f1);
+    for (; d < padded; d += 4) weighted<T, 4>(out + d * TOKENS, p, y + d, row, count, i, f0, f1);
 }
 
 inline int padded_to_4(int64_t dim) { return (int)(dim + 3) / 4 * 4; }
@@ -147,7 +147,7 @@ inline int padded_to_4(int64_t dim) { return (int)(dim + 3) / 4 * 4; }
 // Scores of the two vectors of queries at i against every key, and the largest of each lane. All loops over a register tile
 // are unrolled: one that is not keeps the tile in memory.
 template <class T, bool MASKED>
-inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *table, int i, const T *q, const T *k, int dim, int padded) {
+inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *table, int i, const T *q, const T *k, int dim, int64_t row) {
     constexpr int W = Simd<T>::W;
     Vec<T> top0 = splat(-std::numeric_limits<T>::infinity()), top1 = top0;
     for (int j = 0; j < TOKENS; j += KEYS) {
@@ -158,7 +158,7 @@ inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *tab
             acc[jj][0] = load(bias0 - jj), acc[jj][1] = load(bias1 - jj);
             if (MASKED) acc[jj][0] += region_mask<T>(w, i, j + jj), acc[jj][1] += region_mask<T>(w, i + W, j + jj);
         }
-        tile<T, KEYS>(acc, q + i, TOKENS, k + j * padded, padded, 1, dim);
+        tile<T, KEYS>(acc, q + i, TOKENS, k + j * row, row, 1, dim);
 #pragma GCC unroll 8
         for (int jj = 0; jj < KEYS; jj++) {
             store(scores + (j + jj) * 2 * W, acc[jj][0]);
@@ -169,28 +169,33 @@ inline void attend_to(T *scores, Vec<T> (&top)[2], const Window &w, const T *tab
     top[0] = top0, top[1] = top1;
 }
 
-// The attention of one window. Token i of it has its row of qkv and of out at token[i].
+// The attention of one window. Token i of it has its row of qkv and of out at token[i]. Where these rows follow each other in
+// cache (`near`), keys and values are read where they are; up to 3 values behind the last are read too.
 template <class T>
-void attend(const AttentionArgs<T> &a, const Tables<T> &tables, const Window &w, const int64_t *token, const T *qkv, T *out, T *lse, Scratch<T> &buffer) {
+void attend(const AttentionArgs<T> &a, const Tables<T> &tables, const Window &w, const int64_t *token, const T *qkv, T *out, T *lse, Scratch<T> &buffer, bool near) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const int64_t embed = a.heads * a.dim;
     const int dim = (int)a.dim, padded = padded_to_4(dim);
     const T scale = T(1.4426950408889634074) / std::sqrt(T(dim));
     buffer.resize((4 * padded + 2 * W) * TOKENS + TOKENS);
-    T *q = buffer.data(), *k = q + padded * TOKENS, *v = k + padded * TOKENS, *o = v + padded * TOKENS;
+    T *q = buffer.data(), *k_rows = q + padded * TOKENS, *v_rows = k_rows + padded * TOKENS, *o = v_rows + padded * TOKENS;
     T *scores = o + padded * TOKENS;
+    const int64_t row = near ? 3 * embed : padded;
     for (int64_t head = 0; head < a.heads; head++) {
         const T *from = qkv + head * dim, *table = tables.plain.data() + head * TABLE;
         gather_transposed(q, token, from, 3 * embed, dim, scale);
-        gather(k, token, from + embed, 3 * embed, dim, padded);
-        gather(v, token, from + 2 * embed, 3 * embed, dim, padded);
+        if (!near) {
+            gather(k_rows, token, from + embed, 3 * embed, dim, padded);
+            gather(v_rows, token, from + 2 * embed, 3 * embed, dim, padded);
+        }
+        const T *k = near ? from + embed : k_rows, *v = near ? from + 2 * embed : v_rows;
         for (int i = 0; i < TOKENS; i += 2 * W) {
             V top[2];
             if (w.split_y || w.split_x)
-                attend_to<T, true>(scores, top, w, table, i, q, k, dim, padded);
+                attend_to<T, true>(scores, top, w, table, i, q, k, dim, row);
             else
-                attend_to<T, false>(scores, top, w, table, i, q, k, dim, padded);
+                attend_to<T, false>(scores, top, w, table, i, q, k, dim, row);
             V total[2] = {};
             for (int j = 0; j < TOKENS; j++)
                 for (int x = 0; x < 2; x++) {
@@ -198,7 +203,7 @@ void attend(const AttentionArgs<T> &a, const Tables<T> &tables, const Window &w,
                     store(scores + j * 2 * W + x * W, p);
                     total[x] += p;
                 }
-            weighted_all<T>(o, scores, v, padded, TOKENS, i, T(1) / total[0], T(1) / total[1]);
+            weighted_all<T>(o, scores, v, row, padded, TOKENS, i, T(1) / total[0], T(1) / total[1]);
             if (lse)
                 for (int x = 0; x < 2; x++)
                     for (int l = 0; l < W; l++) lse[head * TOKENS + i + x * W + l] = top[x][l] + std::log2(total[x][l]);
@@ -213,7 +218,7 @@ template <class T> void attention_forward(const AttentionArgs<T> &a) {
     mir::parallel(a.batch * windows, a.threads, [&](int64_t task) {
         const Window w(a, task / windows, task % windows);
         Scratch<T> buffer;
-        attend(a, tables, w, w.token, a.qkv, a.out, a.lse ? a.lse + task * a.heads * TOKENS : nullptr, buffer);
+        attend(a, tables, w, w.token, a.qkv, a.out, a.lse ? a.lse + task * a.heads * TOKENS : nullptr, buffer, false);
     });
 }
 
@@ -228,7 +233,7 @@ template <class T> void attention_block_forward(const AttentionBlockArgs<T> &a) 
     const Buffer<T> in_columns = transposed(in.weight, in.out, in.in), back_columns = transposed(back.weight, back.out, back.in);
     mir::parallel(attention.batch * windows, attention.threads, [&](int64_t task) {
         const Window w(attention, task / windows, task % windows);
-        Scratch<T> buffer, qkv(TOKENS * 3 * embed), mixed(TOKENS * embed);
+        Scratch<T> buffer, qkv(TOKENS * 3 * embed + 3), mixed(TOKENS * embed);
         LinearBlock<T> to_qkv(in, in_columns.data()), project(back, back_columns.data());
         int64_t own[TOKENS];
         for (int i = 0; i < TOKENS; i++) own[i] = i;
@@ -237,7 +242,7 @@ template <class T> void attention_block_forward(const AttentionBlockArgs<T> &a) 
             T *to = qkv.data() + r0 * 3 * embed;
             to_qkv.template map<false>(LINEAR_BLOCK, [=](int64_t r, int64_t o, int lanes, V v) { store(to + r * 3 * embed + o, v, lanes); });
         }
-        attend<T>(attention, tables, w, own, qkv.data(), mixed.data(), nullptr, buffer);
+        attend<T>(attention, tables, w, own, qkv.data(), mixed.data(), nullptr, buffer, true);
         for (int64_t r0 = 0; r0 < TOKENS; r0 += LINEAR_BLOCK) {
             project.view(mixed.data() + r0 * embed, embed);
             const int64_t *token = w.token + r0;
@@ -298,8 +303,8 @@ template <class T> struct AttentionBackward {
         const T *lse = a.lse + (index * a.heads + head) * TOKENS, *table = tables.mirrored.data() + head * TABLE;
         for (int j = 0; j < TOKENS; j += 2 * W) {
             for (int i = 0; i < TOKENS; i += KEYS) probabilities(w, i, j, lse, table);
-            weighted_all<T>(dv, p, dout, padded, TOKENS, j, splat<T>(1), splat<T>(1));
-            weighted_all<T>(dk, ds, q, padded, TOKENS, j, splat(scale), splat(scale));
+            weighted_all<T>(dv, p, dout, padded, padded, TOKENS, j, splat<T>(1), splat<T>(1));
+            weighted_all<T>(dk, ds, q, padded, padded, TOKENS, j, splat(scale), splat(scale));
             for (int i = 0; i < TOKENS; i += 8)
                 for (int d = 0; d < wide; d += W) queries(i, j, d);
         }
