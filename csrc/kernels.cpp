@@ -6,6 +6,7 @@
 #include "linear.h"
 #include "routing.h"
 #include "scan.h"
+#include "scan_pass.h"
 
 #include "table.h"
 
@@ -26,6 +27,7 @@ const mir::Table table = {
     depthwise_forward<float>, depthwise_forward<double>,
     depthwise_backward<float>, depthwise_backward<double>,
     conv_block_forward<float>, conv_block_forward<double>,
+    scan_pass_forward<float>, scan_pass_forward<double>,
     noise<float>, noise<double>,
     draw_forward<float>, draw_forward<double>,
     draw_backward<float>, draw_backward<double>,

@@ -30,6 +30,8 @@ struct Table {
     void (*depthwise_backward_f64)(const DepthwiseGradArgs<double> &);
     void (*conv_block_forward_f32)(const ConvBlockArgs<float> &);
     void (*conv_block_forward_f64)(const ConvBlockArgs<double> &);
+    void (*scan_pass_forward_f32)(const ScanPassArgs<float> &);
+    void (*scan_pass_forward_f64)(const ScanPassArgs<double> &);
     void (*noise_f32)(const NoiseArgs<float> &);
     void (*noise_f64)(const NoiseArgs<double> &);
     void (*draw_forward_f32)(const DrawArgs<float> &);

@@ -6,6 +6,7 @@ Shape legend: B batch, L = H·W tokens, E embed_dim, D hidden channels, N d_stat
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from mambairv2.ops.conv_block import conv_block
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.linear import linear
 from mambairv2.ops.routing import choose_prompt, draw_prompt, neighbour_order, route_logits
+from mambairv2.ops.scan_pass import ScanPass, scan_pass
 from mambairv2.ops.selective_scan import Backend, invert, selective_scan, take
 
 
@@ -75,20 +77,38 @@ class AttentiveScan(nn.Module):
     def forward(self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None) -> Tensor:
         """x + the tokens of norm(x) mixed by one scan; H and W are free."""
         batch, height, width, dim = x.shape
-        assert self.in_proj.bias is not None
-        into = (self.in_proj.weight.flatten(1), self.in_proj.bias)
-        u = conv_block(x, norm_of(norm), into, affine_of(self.position), "sigmoid", backend=self.dense)
-        u = u.reshape(batch, height * width, -1)
-        if self.config.scan_directions == 4:
-            y = self._four_directions(u, height, width)
-        else:
-            label, prompt = self.choose_prompts(x.reshape(batch, height * width, dim), norm, generator)
-            order = neighbour_order(label, self.config.num_tokens) if self.config.semantic_neighbouring else None
-            y = self._scan(u, order, prompt)
-        weight, bias = self.out_proj.weight, self.out_proj.bias
-        residual = x.reshape(batch, height * width, dim)
-        y = linear(y, weight, bias, norm=norm_of(self.out_norm), residual=residual, backend=self.dense)
-        return y.view(x.shape)
+        config, tokens = self.config, x.reshape(batch, height * width, dim)
+        if config.scan_directions == 4:
+            return self._mixed(x, norm, lambda u: self._four_directions(u, height, width))
+        label, prompt = self.choose_prompts(tokens, norm, generator)
+        order = neighbour_order(label, config.num_tokens) if config.semantic_neighbouring else None
+        if config.prompt_target == "C" and config.prompt_order == "image":
+            return self._published(x, norm, order, prompt)
+        return self._mixed(x, norm, lambda u: self._scan(u, order, prompt))
+
+    def _published(self, x: Tensor, norm: nn.LayerNorm, order: Tensor | None, prompt: Tensor) -> Tensor:
+        """The module as published: a scan whose C takes the prompts, these in image order."""
+        into, taps, out = affine_of(self.in_proj), affine_of(self.position), affine_of(self.out_proj)
+        given = ScanPass(
+            *(x, norm.weight, norm.bias),
+            *(into[0].flatten(1), into[1], *taps),
+            *(self.x_proj_weight[0], self.dt_weight[0], self.dt_bias[0], -torch.exp(self.A_log), self.D),
+            *(self.out_norm.weight, self.out_norm.bias, *out),
+            prompt=prompt,
+            order=order,
+            eps=norm.eps,
+            out_eps=self.out_norm.eps,
+        )
+        return scan_pass(given, backend=self.backend, dense=self.dense)
+
+    def _mixed(self, x: Tensor, norm: nn.LayerNorm, mix: Callable[[Tensor], Tensor]) -> Tensor:
+        """x + the tokens that `mix`, (B, L, D) → (B, L, D), makes of norm(x)."""
+        into, taps = affine_of(self.in_proj), affine_of(self.position)
+        into = (into[0].flatten(1), into[1])
+        u = conv_block(x, norm_of(norm), into, taps, "sigmoid", backend=self.dense)
+        tokens, residual = u.flatten(1, 2), x.flatten(1, 2)
+        norm_out, out = norm_of(self.out_norm), affine_of(self.out_proj)
+        return linear(mix(tokens), *out, norm=norm_out, residual=residual, backend=self.dense).view(x.shape)
 
     def choose_prompts(
         self, x: Tensor, norm: nn.LayerNorm, generator: Generators
@@ -106,12 +126,9 @@ class AttentiveScan(nn.Module):
         return draw_prompt(logits, noise, pool, self.config.temperature, backend=self.dense)
 
     def _scan(self, u: Tensor, order: Tensor | None, prompt: Tensor) -> Tensor:
-        """Scan u (B, L, D) in the given order with prompts in image order."""
+        """Scan u (B, L, D) in the given order, with prompts in image order that are not used as published."""
         config = self.config
-        dt, B, C = self._project(u, 0)
-        weight: Tensor | None = self.dt_weight[0]
-        if config.prompt_target == "C" and config.prompt_order == "image":
-            return self._run(0, u, dt, B, C, weight, order, prompt)
+        delta, B, C = self._project(u, 0)
         if config.prompt_order == "image" and order is not None:
             prompt = take(prompt, invert(order))  # token order[i] meets the prompt of place i
         if config.prompt_target == "C":
@@ -119,51 +136,28 @@ class AttentiveScan(nn.Module):
         elif config.prompt_target == "B":
             B = B + prompt
         elif config.prompt_target == "delta":
-            dt, weight = linear(dt, self.dt_weight[0], backend=self.dense) + prompt, None
-        y = self._run(0, u, dt, B, C, weight, order)
+            delta = delta + prompt
+        scan = (u, delta, -torch.exp(self.A_log), B, C, self.D, self.dt_bias[0])
+        y, _ = selective_scan(*scan, order=order, backend=self.backend)
         return y + prompt if config.prompt_target == "y" else y
 
-    def _run(
-        self,
-        direction: int,
-        u: Tensor,
-        dt: Tensor,
-        B: Tensor,
-        C: Tensor,
-        weight: Tensor | None,
-        order: Tensor | None,
-        prompt: Tensor | None = None,
-    ) -> Tensor:
-        hidden = self.config.hidden_dim
-        part = slice(direction * hidden, (direction + 1) * hidden)
-        return selective_scan(
-            u,
-            dt,
-            -torch.exp(self.A_log[part]),
-            B,
-            C,
-            self.D[part],
-            self.dt_bias[direction],
-            order=order,
-            prompt=prompt,
-            delta_weight=weight,
-            backend=self.backend,
-            dense=self.dense,
-        )[0]
-
     def _project(self, u: Tensor, direction: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Project u (B, L, D) to what delta is made from (B, L, K), B and C (B, L, N)."""
+        """Project u (B, L, D) to delta (B, L, D), B and C (B, L, N)."""
         rank, states = self.config.dt_rank, self.config.d_state
         projected = linear(u, self.x_proj_weight[direction], backend=self.dense)
         dt, B, C = projected.split((rank, states, states), dim=-1)
-        return dt, B, C
+        return linear(dt, self.dt_weight[direction], backend=self.dense), B, C
 
     def _four_directions(self, u: Tensor, height: int, width: int) -> Tensor:
         """Sum the scans by row, by column and both reversed, as plain Mamba restoration does."""
         rows = torch.arange(height * width, device=u.device)
         columns = rows.view(height, width).T.reshape(-1)
+        A, hidden = -torch.exp(self.A_log), self.config.hidden_dim
         y = torch.zeros_like(u)
         for i, order in enumerate((rows, columns, rows.flip(0), columns.flip(0))):
-            dt, B, C = self._project(u, i)
-            y = y + self._run(i, u, dt, B, C, self.dt_weight[i], order.expand(u.shape[0], -1))
+            part = slice(i * hidden, (i + 1) * hidden)
+            delta, B, C = self._project(u, i)
+            orders = order.expand(u.shape[0], -1)
+            args = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i])
+            y = y + selective_scan(*args, order=orders, backend=self.backend)[0]
         return y

@@ -12,7 +12,7 @@ from mambairv2.ops import cpu
 from mambairv2.ops.attention_block import attention_block
 from mambairv2.ops.conv_block import MAX_CHANNELS, conv_block
 from mambairv2.ops.routing import choose_prompt
-from mambairv2.ops.selective_scan import selective_scan
+from mambairv2.ops.scan_pass import ScanPass, scan_pass
 
 pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -100,24 +100,41 @@ def test_choice(length, middle, prompts, dtype):
     assert torch.equal(prompt, pool[label])
 
 
-@pytest.mark.parametrize("dtype", list(BOUNDS))
-@pytest.mark.parametrize("rank", [1, 3, 16, 17])
-@pytest.mark.parametrize("routed", [False, True])
-def test_scan_that_makes_delta(rank, routed, dtype):
-    L, D, N = 150, 37, 8
-    u, BC, A, Ds, bias, weight, prompt = tensors(
-        dtype, (2, L, D), (2, L, rank + 2 * N), (D, N), (D,), (D,), (D, rank), (2, L, N)
+def pass_of(dtype: torch.dtype, image: tuple[int, int, int], dim: int, rank: int, routed: bool) -> ScanPass:
+    """A scan pass of so many channels, before and within."""
+    N, L = 8, image[1] * image[2]
+    vector = (dim,)
+    x, gamma, beta, into, bias, taps, bias2, project, weight, steps, A, D, gamma2, beta2, out, bias3, prompt = tensors(
+        dtype,
+        *((*image, dim), vector, vector, (dim, dim), vector, (dim, 1, 3, 3), vector),
+        *((rank + 2 * N, dim), (dim, rank), vector, (dim, N), vector),
+        *(vector, vector, (dim, dim), vector, (image[0], L, N)),
     )
-    dt, B, C = BC.split((rank, N, N), dim=-1)
-    order = torch.stack([torch.randperm(L), torch.randperm(L)]) if routed else None
+    order = torch.stack([torch.randperm(L) for _ in range(image[0])]) if routed else None
+    first = (x, gamma, beta, into, bias, taps, bias2, project, weight, steps, -A.abs(), D)
+    return ScanPass(*first, gamma2, beta2, out, bias3, prompt, order, 1e-5, 1e-5)
 
-    def run(backend: str) -> Tensor:
-        scan = "cpu" if backend == "cpu" else "reference"
-        given, more = (u, dt, -A.abs(), B, C, Ds, bias), {"order": order, "prompt": prompt}
-        y, last = selective_scan(*given, **more, delta_weight=weight, backend=scan, dense=backend)
-        return torch.cat([y.flatten(), last.flatten()])
 
-    agree(run, dtype)
+@pytest.mark.parametrize("dtype", list(BOUNDS))
+@pytest.mark.parametrize(("dim", "rank"), [(37, 1), (48, 3), (20, 16), (20, 17)])
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("routed", [False, True])
+def test_scan_pass(image, dim, rank, routed, dtype):
+    given = pass_of(dtype, image, dim, rank, routed)
+    agree(lambda b: scan_pass(given, backend="cpu" if b == "cpu" else "reference", dense=b), dtype)
+
+
+def test_scan_pass_in_segments():
+    """More threads than blocks of channels: the scan runs twice over each token, and both times reads u."""
+    given, threads = pass_of(torch.float32, (1, 64, 64), 20, 3, True), torch.get_num_threads()
+    with torch.no_grad():
+        expected = scan_pass(given)
+        try:
+            torch.set_num_threads(8)
+            found = scan_pass(given)
+        finally:
+            torch.set_num_threads(threads)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_gradients_come_from_the_parts():
@@ -139,8 +156,4 @@ def test_opcheck():
     torch.library.opcheck(torch.ops.mambairv2.conv_block_cpu, given)
     route = tensors(torch.float32, (1, 30, 20), (20,), (20,), (7, 20), (7,), (9, 7), (9,), (9, 8))
     torch.library.opcheck(torch.ops.mambairv2.choose_prompt_cpu, (*route, 1e-5))
-    u, dt, A, B, C, D, weight = tensors(
-        torch.float32, (1, 30, 20), (1, 30, 2), (20, 8), (1, 30, 8), (1, 30, 8), (20,), (20, 2)
-    )
-    scan = (u, dt, -A.abs(), B, C, D, D, None, None, True, weight)
-    torch.library.opcheck(torch.ops.mambairv2.selective_scan_projected_cpu, scan)
+    torch.library.opcheck(torch.ops.mambairv2.scan_pass_cpu, (*pass_of(torch.float32, (1, 5, 6), 20, 2, True),))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mambairv2.ops import native
 from mambairv2.ops.native import pointer
-from mambairv2.ops.operators import SCAN, Scan, attention_operator, define, scan_operator
+from mambairv2.ops.operators import Scan, attention_operator, scan_operator
 
 WINDOW = 16
 DTYPES = tuple(native.DTYPES)
@@ -44,7 +44,7 @@ def _scan_args(scan: Scan) -> tuple[native.ScanArgs, Scan]:
     if states > native.MAX_STATES:
         raise ValueError(f"the native scan takes up to {native.MAX_STATES} states, got {states}")
     if scan.order is not None:
-        _check_order(scan.order)
+        check_order(scan.order)
     scan = scan.laid_out()
     args = native.ScanArgs(
         *(pointer(t) for t in (*scan[:7], scan.prompt, scan.order)),
@@ -57,7 +57,7 @@ def _scan_args(scan: Scan) -> tuple[native.ScanArgs, Scan]:
     return args, scan
 
 
-def _check_order(order: Tensor) -> None:
+def check_order(order: Tensor) -> None:
     """Raise ValueError for tokens that are not there, which C would read all the same."""
     if order.numel():
         low, high = order.aminmax()
@@ -72,17 +72,6 @@ def _scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor
     args.states = states.data_ptr() if keep_states else None
     native.call("scan_forward", y.dtype, args)
     return y, last, states
-
-
-def _scan_projected(scan: Scan, delta_weight: Tensor) -> tuple[Tensor, Tensor]:
-    y, last, _ = _scan_outputs(scan, keep_states=False)
-    native.check_dtype(scan.u, delta_weight)
-    args, _alive = _scan_args(scan)
-    delta_weight = delta_weight.contiguous()
-    args.y, args.last, args.delta_weight = y.data_ptr(), last.data_ptr(), delta_weight.data_ptr()
-    args.rank = delta_weight.shape[1]
-    native.call("scan_forward", y.dtype, args)
-    return y, last
 
 
 def _scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
@@ -142,11 +131,5 @@ def _attention_backward(
     return dqkv, dtable.sum(0).T.contiguous()
 
 
-selective_scan_projected = define(
-    "selective_scan_projected_cpu",
-    f"({SCAN}, Tensor delta_weight) -> (Tensor, Tensor)",
-    lambda *args: _scan_projected(Scan(*args[:-1]), args[-1]),
-    lambda *args: _scan_outputs(Scan(*args[:-1]), False)[:2],
-)
 selective_scan = scan_operator("cpu", _scan_forward, _scan_backward, _scan_outputs, "CPU")
 window_attention = attention_operator("cpu", _attention_forward, _attention_backward, _attention_outputs, "CPU")

@@ -122,6 +122,12 @@ class ConvBlockArgs(ctypes.Structure):
     ]
 
 
+class ScanPassArgs(ctypes.Structure):
+    """`mir::ScanPassArgs`."""
+
+    _fields_ = [("into", ConvBlockArgs), ("project", LinearArgs), ("back", LinearArgs), ("scan", ScanArgs)]
+
+
 class RoutingArgs(ctypes.Structure):
     """`mir::RoutingArgs`."""
 

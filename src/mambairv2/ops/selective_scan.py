@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mambairv2.ops import autocast, available, chunked, cpu, gpu, native, reference
-from mambairv2.ops.linear import Backend as DenseBackend
-from mambairv2.ops.linear import linear, use_native
-from mambairv2.ops.operators import Scan, needs_gradient
+from mambairv2.ops import autocast, available, chunked, cpu, gpu, reference
+from mambairv2.ops.operators import Scan
 
 Backend = Literal["auto", "reference", "chunked", "cpu", "triton"]
 Core = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -36,9 +34,7 @@ def selective_scan(
     order: Tensor | None = None,
     prompt: Tensor | None = None,
     delta_softplus: bool = True,
-    delta_weight: Tensor | None = None,
     backend: Backend = "auto",
-    dense: DenseBackend = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Run h_i = exp(Δ_i A) h_{i-1} + Δ_i B_i u_i, y_i = (C_i + P_i) · h_i + D u_i along the tokens.
 
@@ -46,9 +42,7 @@ def selective_scan(
     D, delta_bias: (D,). Δ = softplus(delta + delta_bias), or delta + delta_bias without softplus.
     order: (B, L) int64, a permutation of each row: step i visits token order[i], and y comes back in
     the order of u (semantic-guided neighbouring, unfold and fold). prompt: (B, L, N), P, indexed by the
-    step i and not by the token (as published; see `prompt_order`). delta_weight: (D, R); delta is then
-    (B, L, R), and the scan takes its product with the transposed weight, by the `dense` backend of `linear`, or
-    its own where no gradient is asked for. float32 or float64, one dtype for all;
+    step i and not by the token (as published; see `prompt_order`). float32 or float64, one dtype for all;
     half precision is computed in float32 by every backend but `cpu`, which takes it under autocast only;
     `triton` takes no float64.
 
@@ -57,12 +51,6 @@ def selective_scan(
     Raises ValueError for shapes that do not fit, RuntimeError for a backend that is not available here.
     """
     scan = Scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
-    if delta_weight is not None:
-        if _takes_projection(scan, delta_weight, backend, dense):
-            _check_shapes(scan._replace(delta=u))
-            y, last = cpu.selective_scan_projected(*scan, delta_weight)
-            return y, last
-        scan = scan._replace(delta=linear(delta, delta_weight, backend=dense))
     _check_shapes(scan)
     if not autocast.active(u.device):
         return _run(scan, backend)
@@ -80,19 +68,6 @@ def _run(scan: Scan, backend: Backend) -> tuple[Tensor, Tensor]:
     else:
         y, last = _around(_CORES[name], scan)
     return y, last.detach()
-
-
-def _takes_projection(scan: Scan, delta_weight: Tensor, backend: Backend, dense: DenseBackend) -> bool:
-    """Return whether the scan is to make delta itself."""
-    return (
-        use_native(scan.u, dense)
-        and not autocast.active(scan.u.device)
-        and choose_backend(scan.u, backend, scan.A.shape[1]) == "cpu"
-        and scan.delta.shape == (*scan.u.shape[:2], delta_weight.shape[1])
-        and len(delta_weight) == scan.u.shape[2]
-        and delta_weight.shape[1] <= native.MAX_RANK
-        and not needs_gradient(*scan.real(), delta_weight)
-    )
 
 
 def choose_backend(u: Tensor, backend: Backend = "auto", states: int = 1) -> str:
