@@ -242,6 +242,16 @@ def test_jpeg_really_encodes(channels):
         jpeg(pixels, 101)
 
 
+@pytest.mark.parametrize(("draw", "median"), [("even", 50), ("low", 30)])
+def test_qualities_fill_their_range(folder, tmp_path, draw, median):
+    cache = open_cache([folder], 1, 3, cache_dir=tmp_path / "cache")
+    patches = Patches(cache, DataPart(task="jpeg", patch=8, quality=[10, 90], quality_draw=draw), (0,))
+    drawn = sorted(patches._quality(np.random.default_rng(k)) for k in range(2000))
+    assert drawn[0] == 10
+    assert 88 <= drawn[-1] <= 90
+    assert abs(drawn[1000] - median) <= 3
+
+
 def test_grey_and_back():
     colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
     np.testing.assert_array_equal(to_channels(colours, 1)[0, :, 0], [76, 150, 29, 255])

@@ -104,7 +104,13 @@ class Patches(Dataset[Batch]):
         if self.part.task == "denoise":
             sigma = generator.uniform(self.part.sigma[0], self.part.sigma[-1])
             return add_noise(source, sigma, generator)
-        return jpeg(source, int(generator.integers(self.part.quality[0], self.part.quality[-1] + 1)))
+        return jpeg(source, self._quality(generator))
+
+    def _quality(self, generator: np.random.Generator) -> int:
+        low, high = self.part.quality[0], self.part.quality[-1] + 1
+        if self.part.quality_draw == "even":
+            return int(generator.integers(low, high))
+        return min(high - 1, int(np.exp(generator.uniform(np.log(low), np.log(high)))))
 
 
 def _draw_from(cache: Cache, sampling: str, patch: int) -> _Draw:

@@ -67,6 +67,8 @@ class DataPart(_Part):
     """Denoising: standard deviation of the noise in levels of 255, or its range, drawn for every patch."""
     quality: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1, max_length=2)] = [40]
     """JPEG: quality of the encoder, or its range, drawn for every patch."""
+    quality_draw: Literal["even", "low"] = "even"
+    """JPEG: every quality of the range alike, or low ones more often, as many below the geometric mean as above."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare patches; 0 prepares them in the training process."""
 
