@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mambairv2.recipe import load_recipe
-from mambairv2.weights import pretrained
+from mambairv2.weights import load_model, pretrained
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FULL, HALF = (250000, 400000, 450000, 475000), (125000, 200000, 225000, 237500)
@@ -40,7 +40,8 @@ def test_a_recipe_is_valid_and_begins_with_a_run_of_another(path):
     recipe.model.config()
     assert recipe.description
     if recipe.model.start_from in pretrained():
-        assert recipe.model.warm_start  # another scale: its head is solved for
+        scale = load_model(recipe.model.start_from).config.upscale
+        assert recipe.model.warm_start == (scale != recipe.model.upscale)  # another scale: its head is solved for
         assert recipe.model.variant == "light"
     elif recipe.model.start_from:
         run, file = recipe.model.start_from.removeprefix("runs/").split("/")
