@@ -30,13 +30,23 @@ def define(
     """Register the operator `mambairv2::NAME` and return it.
 
     schema: its arguments and results as PyTorch writes them. kernel runs it for tensors of the dispatch key; shapes
-    allocates what it returns, for tracing. gradient and save: as `torch.library.register_autograd` takes them.
+    allocates what it returns, for tracing. gradient and save, given together, as `torch.library.register_autograd`
+    takes them: for an operator of whose results only the first has gradients.
     """
     _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, kernel, dispatch)
     torch.library.register_fake(f"mambairv2::{name}", shapes, lib=_LIBRARY)
-    if gradient is not None:
-        torch.library.register_autograd(f"mambairv2::{name}", gradient, setup_context=save, lib=_LIBRARY)
+    if gradient is not None and save is not None:
+
+        def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            ctx.set_materialize_grads(False)  # zeros as large as what was kept, which nobody would read
+            ctx.inputs = len(inputs)
+            save(ctx, inputs, output)
+
+        def backward(ctx, dy, *others):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+            return (None,) * ctx.inputs if dy is None else gradient(ctx, dy, *others)
+
+        torch.library.register_autograd(f"mambairv2::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
     operator: Callable[..., Any] = getattr(torch.ops.mambairv2, name).default
     return operator
 
