@@ -176,7 +176,8 @@ def test_help_and_version_need_no_torch():
 def test_stopped_midway_leaves_no_output(photos, weights, tmp_path, number, code):
     """Stopped while the encoder has a temporary file open."""
     script = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from mambairv2 import temporary
 from mambairv2.cli import app
 def stall(*_):
