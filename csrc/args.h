@@ -42,8 +42,7 @@ template <class T> struct LinearArgs {
     int32_t gelu, threads;
 };
 
-// dx, dy, dskip: contiguous. Summed by the caller: dweight (parts, out, in), dbias and dscale (parts, out), dgamma and
-// dbeta (parts, in).
+// dx, dy, dskip: contiguous. dweight: (out, in). dbias, dscale: (out). dgamma, dbeta: (in). parts: of the tokens, summed apart.
 template <class T> struct LinearGradArgs {
     LinearArgs<T> forward;
     const T *dy;
@@ -68,7 +67,7 @@ template <class T> struct DepthwiseArgs {
     int32_t mode, threads;
 };
 
-// dx as x. Summed by the caller: dweight (parts, channels, kernel²), dbias, dgamma and dbeta (parts, channels).
+// dx as x. dweight: (channels, kernel²). dbias, dgamma, dbeta: (channels). parts: of the tiles, summed apart.
 template <class T> struct DepthwiseGradArgs {
     DepthwiseArgs<T> forward;
     const T *dy;

@@ -141,7 +141,9 @@ template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs
     const DepthwiseArgs<T> &a = g.forward;
     using Tile = DepthwiseTile<T, K>;
     const Buffer<T> taps = taps_of(a, true);
-    const int64_t tiles = Tile(a).tiles(), count = a.kernel * a.kernel;
+    const int64_t tiles = Tile(a).tiles(), count = a.kernel * a.kernel, normed = a.gamma ? a.channels : 0;
+    Parts<T> dweights(g.dweight, g.parts, a.channels * count), dbiases(g.dbias, g.parts, a.channels);
+    Parts<T> dgammas(g.dgamma, g.parts, normed), dbetas(g.dbeta, g.parts, normed);
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         Tile tile(a);
         Scratch<T> dconv(tile.area() * tile.chunk_wide), dv(a.gamma ? TILE_HEIGHT * TILE_WIDTH * tile.wide : 0);
@@ -207,13 +209,11 @@ template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs
                     }
         }
         for (int64_t c = 0; c < a.channels; c++)
-            for (int64_t t = 0; t < count; t++) g.dweight[(part * a.channels + c) * count + t] = dtaps[t * tile.wide + c];
-        std::copy(dbias, dbias + a.channels, g.dbias + part * a.channels);
-        if (a.gamma) {
-            std::copy(dgamma, dgamma + a.channels, g.dgamma + part * a.channels);
-            std::copy(dbeta, dbeta + a.channels, g.dbeta + part * a.channels);
-        }
+            for (int64_t t = 0; t < count; t++) dweights.of(part)[c * count + t] = dtaps[t * tile.wide + c];
+        std::copy(dbias, dbias + a.channels, dbiases.of(part));
+        std::copy(dgamma, dgamma + normed, dgammas.of(part)), std::copy(dbeta, dbeta + normed, dbetas.of(part));
     });
+    for (Parts<T> *sums : {&dweights, &dbiases, &dgammas, &dbetas}) sums->add_up();
 }
 
 template <class T> void depthwise_forward(const DepthwiseArgs<T> &a) {

@@ -228,7 +228,21 @@ template <class T> inline void norm_backward(const T *gamma, int64_t n, Moments<
     }
 }
 
-// Each part sums its tokens' share of the gradients of weights; the caller adds up the parts.
+// A gradient of weights, summed by parts of the tokens: the same sums on any number of threads.
+template <class T> struct Parts {
+    T *const total;
+    const int64_t parts, size;
+    Scratch<T> room;
+    Parts(T *to, int64_t count, int64_t n) : total(to), parts(count), size(n), room(count > 1 ? count * n : 0) {}
+    T *of(int64_t part) { return parts > 1 ? room.data() + part * size : total; }
+    void add_up() {
+        if (parts <= 1) return;
+        std::copy(room.data(), room.data() + size, total);
+        for (int64_t p = 1; p < parts; p++)
+            for (int64_t i = 0; i < size; i++) total[i] += room[p * size + i];
+    }
+};
+
 template <class T> void linear_backward(const LinearGradArgs<T> &g) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
@@ -238,6 +252,9 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
     const int64_t out_tiles = (a.out + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, dy_wide = std::max(out_wide, out_tiles);
     Buffer<T> weight(a.out * in_wide);  // zeros behind
     for (int64_t o = 0; o < a.out; o++) std::copy(a.weight + o * a.in, a.weight + (o + 1) * a.in, &weight[o * in_wide]);
+    const int64_t normed = a.gamma ? a.in : 0, scaled = a.skip ? a.out : 0;
+    Parts<T> dweights(g.dweight, g.parts, a.out * a.in), dbiases(g.dbias, g.parts, a.out), dgammas(g.dgamma, g.parts, normed);
+    Parts<T> dbetas(g.dbeta, g.parts, normed), dscales(g.dscale, g.parts, scaled);
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         LinearBlock<T> block(a, columns.data());
         Buffer<T> dy(LINEAR_BLOCK * dy_wide), dx(LINEAR_BLOCK * in_wide), dw(out_tiles * in_wide);
@@ -285,11 +302,12 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
                 for (int64_t i = 0; i < a.in; i += W) store(g.dx + (r0 + r) * a.in + i, load(d + i), lanes_at<T>(i, a.in));
             }
         }
-        for (int64_t o = 0; o < a.out; o++) std::copy(&dw[o * in_wide], &dw[o * in_wide] + a.in, g.dweight + (part * a.out + o) * a.in);
-        std::copy(dbias, dbias + a.out, g.dbias + part * a.out);
-        if (a.skip) std::copy(dscale, dscale + a.out, g.dscale + part * a.out);
-        if (a.gamma) std::copy(dgamma, dgamma + a.in, g.dgamma + part * a.in), std::copy(dbeta, dbeta + a.in, g.dbeta + part * a.in);
+        for (int64_t o = 0; o < a.out; o++) std::copy(&dw[o * in_wide], &dw[o * in_wide] + a.in, dweights.of(part) + o * a.in);
+        std::copy(dbias, dbias + a.out, dbiases.of(part));
+        std::copy(dscale, dscale + scaled, dscales.of(part));
+        std::copy(dgamma, dgamma + normed, dgammas.of(part)), std::copy(dbeta, dbeta + normed, dbetas.of(part));
     });
+    for (Parts<T> *sums : {&dweights, &dbiases, &dgammas, &dbetas, &dscales}) sums->add_up();
 }
 
 }  // namespace MIR_ISA

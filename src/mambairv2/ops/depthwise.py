@@ -94,30 +94,24 @@ def _backward(dy: Tensor, given: _Depthwise, conv: Tensor) -> list[Tensor]:
     forward.conv = conv.data_ptr()
     dy = dy.contiguous()
     parts = native.parts_for(dy.shape[0] * dy.shape[1] * dy.shape[2] // 512)
-    dx, sums = _gradients(given, parts)
-    pointers = map(pointer, (dy, dx, *sums))
+    gradients = _gradients(given)
+    pointers = map(pointer, (dy, *gradients))
     native.call("depthwise_backward", dy.dtype, native.DepthwiseGradArgs(forward, *pointers, parts))
-    return [dx, *(t.sum(0) for t in sums)]
+    return gradients
 
 
-def _gradients(given: _Depthwise, parts: int) -> tuple[Tensor, list[Tensor]]:
-    """Room for dx, and the parts of dweight, dbias, dgamma, dbeta; empty for what is not there."""
+def _gradients(given: _Depthwise) -> list[Tensor]:
+    """Room for dx, dweight, dbias, dgamma, dbeta; empty for what is not there."""
     channels, new = given.weight.shape[0], given.x.new_empty
     normed = 0 if given.gamma is None else channels
-    sizes = (tuple(given.weight.shape), (channels,), (normed,), (normed,))
-    return new(given.x.shape), [new(parts, *size) for size in sizes]
-
-
-def _backward_shapes(given: _Depthwise) -> list[Tensor]:
-    dx, sums = _gradients(given, 1)
-    return [dx, *(t.sum(0) for t in sums)]
+    return [new(size) for size in (given.x.shape, given.weight.shape, channels, normed, normed)]
 
 
 _run_backward = define(
     "depthwise_backward_cpu",
     f"(Tensor dy, {_DEPTHWISE}, Tensor conv) -> Tensor[]",
     lambda dy, *args: _backward(dy, _Depthwise(*args[:-1]), args[-1]),
-    lambda _, *args: _backward_shapes(_Depthwise(*args[:-1])),
+    lambda _, *args: _gradients(_Depthwise(*args[:-1])),
 )
 
 

@@ -41,11 +41,8 @@ def linear(
     """
     if use_native(x, backend):
         gamma, beta, eps = norm if norm is not None else (None, None, 0.0)
-        tokens, outside = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], weight.shape[0])
-        residual = None if residual is None else residual.reshape(-1, weight.shape[0])
-        skip = None if skip is None else skip.reshape(-1, weight.shape[0])
-        y: Tensor = _run(tokens, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
-        return y.view(outside)
+        y: Tensor = _run(x, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
+        return y
     if norm is not None:
         x = F.layer_norm(x, x.shape[-1:], *norm)
     y = F.linear(x, weight, bias)
@@ -88,6 +85,7 @@ def _arguments(linear: _Linear) -> tuple[native.LinearArgs, list[Tensor | None]]
     """Fill the C struct; the list keeps alive what it points to."""
     x, *given, eps, gelu = linear
     native.check_dtype(x, *given)
+    x = x.reshape(-1, x.shape[-1])  # here and not before: a view would cost a node of autograd
     x = x if x.stride(1) == 1 and x.stride(0) >= x.shape[1] else x.contiguous()
     alive = [x, *(None if t is None else t.contiguous() for t in given)]
     sizes = (x.shape[0], x.shape[1], linear.weight.shape[0], x.stride(0))
@@ -96,7 +94,7 @@ def _arguments(linear: _Linear) -> tuple[native.LinearArgs, list[Tensor | None]]
 
 
 def _output(linear: _Linear) -> Tensor:
-    return linear.x.new_empty(linear.x.shape[0], linear.weight.shape[0])
+    return linear.x.new_empty(*linear.x.shape[:-1], linear.weight.shape[0])
 
 
 def _forward(linear: _Linear) -> Tensor:
@@ -110,31 +108,26 @@ def _forward(linear: _Linear) -> Tensor:
 def _backward(dy: Tensor, linear: _Linear) -> list[Tensor]:
     forward, _alive = _arguments(linear)
     dy = dy.contiguous()
-    parts = native.parts_for(dy.shape[0] // 256)
-    dx, dskip, sums = _gradients(linear, parts)
-    pointers = map(pointer, (dy, dx, dskip, *sums))
+    parts = native.parts_for(forward.rows // 256)
+    gradients = _gradients(linear)
+    pointers = map(pointer, (dy, *gradients))
     native.call("linear_backward", dy.dtype, native.LinearGradArgs(forward, *pointers, parts))
-    return [dx, dskip, *(t.sum(0) for t in sums)]
+    return gradients
 
 
-def _gradients(linear: _Linear, parts: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Room for dx, dskip, and the parts of dweight, dbias, dgamma, dbeta, dscale; empty for what is not there."""
+def _gradients(linear: _Linear) -> list[Tensor]:
+    """Room for dx, dskip, dweight, dbias, dgamma, dbeta, dscale; empty for what is not there."""
     (out, inside), new = linear.weight.shape, linear.x.new_empty
     scaled, normed = 0 if linear.skip is None else out, 0 if linear.gamma is None else inside
-    sums = [new(parts, *size) for size in ((out, inside), (out,), (normed,), (normed,), (scaled,))]
-    return new(linear.x.shape), new(0 if linear.skip is None else linear.x.shape[0], out), sums
-
-
-def _backward_shapes(linear: _Linear) -> list[Tensor]:
-    dx, dskip, sums = _gradients(linear, 1)
-    return [dx, dskip, *(t.sum(0) for t in sums)]
+    dskip = new(0 if linear.skip is None else linear.skip.shape)
+    return [new(linear.x.shape), dskip, *(new(n) for n in ((out, inside), out, normed, normed, scaled))]
 
 
 _run_backward = define(
     "linear_backward_cpu",
     f"(Tensor dy, {_LINEAR}) -> Tensor[]",
     lambda dy, *given: _backward(dy, _Linear(*given)),
-    lambda _, *given: _backward_shapes(_Linear(*given)),
+    lambda _, *given: _gradients(_Linear(*given)),
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 6
+ABI = 7
 CHUNK = 64
 MAX_STATES = 64
 MAX_RANK = 16
