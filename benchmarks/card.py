@@ -34,6 +34,7 @@ from matplotlib import pyplot as plt
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", ROOT.parent / "shared"))
 Line = dict[str, float]
+LOSS = {"l1": "L1 loss", "charbonnier": "Charbonnier loss"}
 
 
 def read_log(path: Path) -> list[Line]:
@@ -82,10 +83,11 @@ def figures_table(results: list[Result]) -> str:
     return table(rows)
 
 
-def text(card: Card, recipe_path: Path, recipe: Recipe, results: list[Result], by_hand: str) -> str:
+def text(card: Card, recipe_path: Path, recipe: Recipe, results: list[Result], sections: str) -> str:
     """The card in Markdown, the part by hand at its end."""
     t, variant, patch = recipe.train, recipe.model.variant, f"{recipe.data.patch}×{recipe.data.patch}"
-    what = f"{TASKS[card.task].summary.capitalize()}{f' ×{card.scale}' if card.scale > 1 else ''}"
+    summary = TASKS[card.task].summary
+    what = f"{summary[0].upper()}{summary[1:]}{f' ×{card.scale}' if card.scale > 1 else ''}"
     sets = ",".join(dict.fromkeys(f.set for f in card.sets))
     begun = "begun at the best linear interpolation, " if recipe.model.warm_start else ""
     if recipe.model.start_from:
@@ -101,10 +103,10 @@ Measured by `mambairv2 evaluate --data TESTSETS --weights {card.name} --sets {se
 torch {torch.__version__.split("+")[0]} on a CPU.
 
 Trained by `recipes/{recipe_path.name}`: {card.iterations:,} iterations of {t.total_batch} patches of \
-{patch} input pixels, {begun}{t.loss.upper()}, learning rate {t.lr:g} ({t.schedule}), EMA {t.ema:g}; \
+{patch} input pixels, {begun}{LOSS[t.loss]}, learning rate {t.lr:g} ({t.schedule}), EMA {t.ema:g}; \
 {card.hours:.1f} hours. Log: `docs/models/{card.name}.jsonl`; curve: `docs/models/{card.name}.png`.
 
-{by_hand}"""
+{sections}"""
 
 
 def curve(card: Card, log: list[Line]) -> bytes:
@@ -127,13 +129,20 @@ def curve(card: Card, log: list[Line]) -> bytes:
     return buffer.getvalue()
 
 
+def by_hand(document: Path) -> str:
+    """What was written by hand: all from the first heading of a section on."""
+    lines = document.read_text().splitlines(keepends=True) if document.exists() else []
+    first = next((i for i, line in enumerate(lines) if line.startswith("## ")), None)
+    if first is None:
+        raise ValueError(f"{document}: write its sections on data and limits first, each with a `## ` heading")
+    return "".join(lines[first:])
+
+
 def make(options: argparse.Namespace) -> Card:
     """Measure, then write all; nothing is written before all is measured and fits."""
     name, target = options.name, PRETRAINED / f"{options.name}.safetensors"
     document = PRETRAINED / f"{name}.md"
-    _, heading, by_hand = (document.read_text() if document.exists() else "").partition("\n## ")
-    if not heading:
-        raise ValueError(f"{document}: write its sections on data and limits first, each with a `## ` heading")
+    by_hand(document)
     recipe, log = load_recipe(options.recipe), read_log(options.log)
     weights = options.weights or target
     make_card(name, weights, recipe, log, [])  # what does not fit is told before the measurement
@@ -145,7 +154,7 @@ def make(options: argparse.Namespace) -> Card:
     if options.weights:
         write_whole(target, options.weights.read_bytes())
     write_whole(PRETRAINED / f"{name}.json", card.to_json())
-    write_whole(document, text(card, options.recipe, recipe, results, "## " + by_hand))
+    write_whole(document, text(card, options.recipe, recipe, results, by_hand(document)))
     models = ROOT / "docs" / "models"
     write_whole(models / f"{name}.png", picture)
     write_whole(models / f"{name}.jsonl", options.log.read_text())

@@ -114,3 +114,14 @@ def test_a_card_is_of_one_finished_run(tmp_path):
     assert card.curve(made, log).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="the log ends at 0, the recipe at 20: give those of one finished run"):
         card.make_card("sr-x2", path, recipe, log[:1], [])
+
+
+def test_what_is_written_by_hand_is_kept(tmp_path):
+    card = pytest.importorskip("card", reason="needs matplotlib", exc_type=ImportError)
+    document = tmp_path / "name.md"
+    with pytest.raises(ValueError, match=r"name\.md: write its sections"):
+        card.by_hand(document)
+    sections = "## How it ran\n\nSo.\n\n## Data\n\nThese.\n"
+    for before in ("", "# name\n\nA table of ## signs.\n\n"):
+        document.write_text(before + sections)
+        assert card.by_hand(document) == sections
