@@ -43,13 +43,8 @@ template <class T, int K> struct ConvBlockTile {
                 to.token.push_back(tile.token(y, x)), to.place.push_back(i);
             },
             [&](int64_t i) { std::fill(&tile.staged[i * tile.wide], &tile.staged[(i + 1) * tile.wide], T(0)); });
-        if (gated) {
-            map_in(own, first, inner);
-            map_in(around, border, 0);
-        } else {
-            map_in(own, first, 0);
-            map_in(around, first, 0);
-        }
+        map_in(own, first, gated ? inner : 0);
+        map_in(around, border, 0);
         convolve();
         if (a.last.weight) map_back();
     }
@@ -82,8 +77,7 @@ template <class T, int K> struct ConvBlockTile {
                 const int64_t pixel = y * tile.width + x;
                 const V u = load(gated ? &hidden[pixel * row + c] : &tile.staged[tile.place(y, x) * tile.wide + c], lanes);
                 z += load(conv.bias + c, lanes);
-                const V joint = gated ? u * z : conv.mode == mir::SIGMOID ? u * sigmoid<T>(z) : u + gelu<T>(z);
-                store(to ? to + pixel * tile.wide + c : conv.y + tile.token(y, x) * inner + c, joint, lanes);
+                store(to ? to + pixel * tile.wide + c : conv.y + tile.token(y, x) * inner + c, joined_to<T>(conv.mode, u, z), lanes);
             });
         });
     }
@@ -121,12 +115,7 @@ template <class T, int K> void conv_block_forward_kernel(ConvBlockArgs<T> a) {
 }
 
 template <class T> void conv_block_forward(const ConvBlockArgs<T> &a) {
-    if (a.conv.kernel == 3)
-        conv_block_forward_kernel<T, 3>(a);
-    else if (a.conv.kernel == 5)
-        conv_block_forward_kernel<T, 5>(a);
-    else
-        conv_block_forward_kernel<T, 0>(a);
+    by_kernel(a.conv.kernel, [&](auto k) { conv_block_forward_kernel<T, decltype(k)::value>(a); });
 }
 
 }  // namespace MIR_ISA

@@ -116,6 +116,21 @@ template <class T> Buffer<T> taps_of(const DepthwiseArgs<T> &a, bool backwards) 
     return taps;
 }
 
+// What the convolution's result z is joined to.
+template <class T> inline Vec<T> joined_to(int32_t mode, Vec<T> u, Vec<T> z) {
+    return mode == mir::GATED ? u * z : mode == mir::SIGMOID ? u * sigmoid<T>(z) : u + gelu<T>(z);
+}
+
+// f(K) for a kernel size that the compiler knows, or 0.
+template <class F> inline void by_kernel(int64_t kernel, F &&f) {
+    if (kernel == 3)
+        f(std::integral_constant<int, 3>{});
+    else if (kernel == 5)
+        f(std::integral_constant<int, 5>{});
+    else
+        f(std::integral_constant<int, 0>{});
+}
+
 template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &a) {
     const Buffer<T> taps = taps_of(a, false);
     mir::parallel(DepthwiseTile<T, K>(a).tiles(), a.threads, [&](int64_t task) {
@@ -129,7 +144,7 @@ template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &
                 z += load(a.bias + c, lanes);
                 if (a.conv) store(a.conv + t * a.channels + c, z, lanes);
                 const Vec<T> u = load(a.x + t * tile.x_channels + c, lanes);
-                store(a.y + t * a.channels + c, a.mode == mir::GATED ? u * z : a.mode == mir::SIGMOID ? u * sigmoid<T>(z) : u + gelu<T>(z), lanes);
+                store(a.y + t * a.channels + c, joined_to<T>(a.mode, u, z), lanes);
             });
         });
     });
@@ -217,21 +232,11 @@ template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs
 }
 
 template <class T> void depthwise_forward(const DepthwiseArgs<T> &a) {
-    if (a.kernel == 3)
-        depthwise_forward_kernel<T, 3>(a);
-    else if (a.kernel == 5)
-        depthwise_forward_kernel<T, 5>(a);
-    else
-        depthwise_forward_kernel<T, 0>(a);
+    by_kernel(a.kernel, [&](auto k) { depthwise_forward_kernel<T, decltype(k)::value>(a); });
 }
 
 template <class T> void depthwise_backward(const DepthwiseGradArgs<T> &g) {
-    if (g.forward.kernel == 3)
-        depthwise_backward_kernel<T, 3>(g);
-    else if (g.forward.kernel == 5)
-        depthwise_backward_kernel<T, 5>(g);
-    else
-        depthwise_backward_kernel<T, 0>(g);
+    by_kernel(g.forward.kernel, [&](auto k) { depthwise_backward_kernel<T, decltype(k)::value>(g); });
 }
 
 }  // namespace MIR_ISA

@@ -83,7 +83,6 @@ template <class T, int NS> struct ScanBlock {
             for (int s = 0; s < n; s++) to.C[j][s] += prompt[s];
         }
     }
-    static constexpr int AHEAD = 2 * STEPS;
     void fetch(int64_t t) const {
         __builtin_prefetch(a.u + t * a.u_stride + c0);
         __builtin_prefetch(a.delta + t * a.delta_stride + (a.delta_weight ? 0 : c0));
