@@ -20,10 +20,11 @@ using mir::TOKENS;
 using mir::WINDOW;
 constexpr int SPAN = 2 * WINDOW - 1;
 
-#if MIR_BYTES == 64
-constexpr int KEYS = 8, DIMS = 12;  // register tiles beside two vectors of queries: 32 registers
+// Register tiles beside two vectors of queries.
+#if MIR_REGISTERS == 32
+constexpr int KEYS = 8, DIMS = 12;
 #else
-constexpr int KEYS = 4, DIMS = 4;  // 16 registers
+constexpr int KEYS = 4, DIMS = 4;
 #endif
 
 // acc[j][v] += Σ_d x[d][v] · y[j][d] for J rows of y and two vectors: the product that all passes share.

@@ -14,10 +14,10 @@ namespace MIR_ISA {
 using mir::LinearArgs;
 using mir::LinearGradArgs;
 
-#if MIR_BYTES == 64
-constexpr int TILE_ROWS = 8, TILE_COLUMNS = 3;  // 24 sums in 32 registers
+#if MIR_REGISTERS == 32
+constexpr int TILE_ROWS = 8, TILE_COLUMNS = 3;  // 24 sums
 #else
-constexpr int TILE_ROWS = 4, TILE_COLUMNS = 2;  // 8 sums in 16 registers
+constexpr int TILE_ROWS = 4, TILE_COLUMNS = 3;  // 12 sums
 #endif
 constexpr int LINEAR_BLOCK = 64;  // tokens
 
@@ -89,6 +89,7 @@ template <class T> inline Moments<T> normalise(const T *x, int64_t n, const T *g
     case 2: return normalise<T, 2>(x, n, gamma, beta, eps, to);
     case 3: return normalise<T, 3>(x, n, gamma, beta, eps, to);
     case 4: return normalise<T, 4>(x, n, gamma, beta, eps, to);
+    case 6: return normalise<T, 6>(x, n, gamma, beta, eps, to);
     }
     const Moments<T> m = moments(x, n, eps);
     for (int64_t i = 0; i < n; i += W) {

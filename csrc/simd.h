@@ -11,9 +11,15 @@
 #include <immintrin.h>
 #define MIR_BYTES 64
 #elif defined(__AVX2__)
+#include <immintrin.h>
 #define MIR_BYTES 32
 #else
 #define MIR_BYTES 16
+#endif
+#if MIR_BYTES == 64 || defined(__aarch64__)
+#define MIR_REGISTERS 32
+#else
+#define MIR_REGISTERS 16
 #endif
 
 namespace MIR_ISA {
@@ -69,16 +75,16 @@ template <class T> inline void store(T *p, Vec<T> v) { std::memcpy(p, &v, sizeof
 // The first `lanes` values, zeros behind.
 template <class T> inline Vec<T> load(const T *p, int lanes) {
     if (lanes == Simd<T>::W) return load(p);
-    Vec<T> v = {};
-    std::memcpy(&v, p, sizeof(T) * lanes);
-    return v;
+    T part[Simd<T>::W] = {};
+    std::memcpy(part, p, sizeof(T) * lanes);
+    return load(part);
 }
 
 template <class T> inline void store(T *p, Vec<T> v, int lanes) {
-    if (lanes == Simd<T>::W)
-        store(p, v);
-    else
-        std::memcpy(p, &v, sizeof(T) * lanes);
+    if (lanes == Simd<T>::W) return store(p, v);
+    T part[Simd<T>::W];  // v itself would have to leave its register, on every path
+    store(part, v);
+    std::memcpy(p, part, sizeof(T) * lanes);
 }
 
 // The first `lanes` values of v, zeros behind.
@@ -103,6 +109,16 @@ template <> inline Vec<float> load<float>(const float *p, int lanes) {
 }
 template <> inline void store<float>(float *p, Vec<float> v, int lanes) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), v);
+}
+#elif MIR_BYTES == 32
+inline __m256i lane_mask(int lanes) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+template <> inline Vec<float> first<float>(Vec<float> v, int lanes) {
+    return _mm256_and_ps(v, _mm256_castsi256_ps(lane_mask(lanes)));
+}
+template <> inline Vec<float> load<float>(const float *p, int lanes) {
+    return lanes == Simd<float>::W ? load(p) : _mm256_maskload_ps(p, lane_mask(lanes));
 }
 #endif
 
@@ -137,6 +153,10 @@ template <class V> inline V vmax(V a, V b) { return a > b ? a : b; }
 inline Vec<float> vmax(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
 #endif
 template <class V> inline V vmin(V a, V b) { return a < b ? a : b; }
+#if MIR_BYTES == 32
+inline Vec<float> vmax(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
+inline Vec<float> vmin(Vec<float> a, Vec<float> b) { return _mm256_min_ps(a, b); }
+#endif
 
 // f of all lanes, by halves.
 template <class T, int W> struct Halves {
