@@ -42,10 +42,11 @@ template <class T> struct LinearArgs {
     int32_t gelu, threads;
 };
 
-// dx, dy, dskip: contiguous. dweight: (out, in). dbias, dscale: (out). dgamma, dbeta: (in). parts: of the tokens, summed apart.
+// dx, dy, dskip: contiguous. dweight: (out, in). dbias, dscale: (out). dgamma, dbeta: (in). around: (rows, in), what x gets from
+// elsewhere, added to dx, or null. parts: of the tokens, summed apart.
 template <class T> struct LinearGradArgs {
     LinearArgs<T> forward;
-    const T *dy;
+    const T *dy, *around;
     T *dx, *dskip, *dweight, *dbias, *dgamma, *dbeta, *dscale;
     int64_t parts;
 };
@@ -76,13 +77,11 @@ template <class T> struct DepthwiseGradArgs {
 };
 
 // last(conv(first(x))), for inference; without last.weight, what the convolution gives goes to conv.y. The x of `conv` and of `last`
-// are not looked at; the residual of `last` and the bias of `first` must be there. taps, border: room for the kernel's own use.
+// are not looked at; the residual of `last` and the bias of `first` must be there.
 template <class T> struct ConvBlockArgs {
     LinearArgs<T> first;
     DepthwiseArgs<T> conv;
     LinearArgs<T> last;
-    const T *taps;
-    LinearArgs<T> border;
 };
 
 // back(scan(conv(first(x)))) + x, for inference: the convolution gives u, `project` of it delta, B and C, which the kernel keeps, and
@@ -102,7 +101,7 @@ template <class T> struct AttentionArgs {
     int32_t threads;
 };
 
-// dtable: (parts, heads, TABLE), summed by the caller; parts = attention_parts.
+// dtable: (TABLE, heads). parts: of the windows, summed apart.
 template <class T> struct AttentionGradArgs {
     AttentionArgs<T> forward;
     const T *dout;
@@ -110,11 +109,12 @@ template <class T> struct AttentionGradArgs {
     int64_t parts;
 };
 
-// out = x + proj(attention(qkv(norm(x)))), for inference. x, out: (batch, height, width, heads dim); the qkv and lse of
-// `attention` are not looked at. qkv_weight: (3 heads dim, heads dim); proj_weight: (heads dim, heads dim); bias may be null.
+// out = x + proj(attention(qkv(norm(x)))). x, out: (batch, height, width, heads dim); the qkv of `attention` is not looked at.
+// mixed: what `proj` maps, or null. qkv_weight: (3 heads dim, heads dim); proj_weight: (heads dim, heads dim); bias may be null.
 template <class T> struct AttentionBlockArgs {
     AttentionArgs<T> attention;
     const T *x, *gamma, *beta, *qkv_weight, *qkv_bias, *proj_weight, *proj_bias;
+    T *mixed;
     double eps;
 };
 

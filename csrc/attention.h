@@ -242,7 +242,9 @@ template <class T> void attention_block_forward(const AttentionBlockArgs<T> &a) 
             T *to = qkv.data() + r0 * 3 * embed;
             to_qkv.template map<false>(LINEAR_BLOCK, [=](int64_t r, int64_t o, int lanes, V v) { store(to + r * 3 * embed + o, v, lanes); });
         }
-        attend<T>(attention, tables, w, own, qkv.data(), mixed.data(), nullptr, buffer, true);
+        T *lse = attention.lse ? attention.lse + task * attention.heads * TOKENS : nullptr;
+        attend<T>(attention, tables, w, own, qkv.data(), mixed.data(), lse, buffer, true);
+        for (int i = 0; a.mixed && i < TOKENS; i++) std::copy_n(&mixed[i * embed], embed, a.mixed + w.token[i] * embed);
         for (int64_t r0 = 0; r0 < TOKENS; r0 += LINEAR_BLOCK) {
             project.view(mixed.data() + r0 * embed, embed);
             const int64_t *token = w.token + r0;
@@ -363,12 +365,15 @@ template <class T> struct AttentionBackward {
         for (int ii = 0; ii < 8; ii++) store(dq + (i + ii) * wide + d, acc[ii]);
     }
 
-    // Add the gradient of the bias up by relative position; table: mirrored, like what it was read from.
-    void reduce(int64_t head, T *table) const {
-        const T *sums = &dbiases[head * SUMS];
-        for (int y = 0; y < SPAN; y++)
-            for (int q = 0; q < WINDOW; q++)
-                for (int k = 0; k < WINDOW; k++) table[y * SPAN + WINDOW - 1 - q + k] += sums[(y * WINDOW + q) * WINDOW + k];
+    // The gradient of the bias by relative position, (TABLE, heads).
+    void reduce(T *table) const {
+        std::fill(table, table + TABLE * a.heads, T(0));
+        for (int64_t head = 0; head < a.heads; head++) {
+            const T *sum = &dbiases[head * SUMS];
+            for (int y = 0; y < SPAN; y++)
+                for (int q = 0; q < WINDOW; q++)
+                    for (int k = 0; k < WINDOW; k++) table[(y * SPAN + q - k + WINDOW - 1) * a.heads + head] += *sum++;
+        }
     }
 };
 
@@ -376,18 +381,16 @@ template <class T> void attention_backward(const AttentionGradArgs<T> &g) {
     const AttentionArgs<T> &a = g.forward;
     const int64_t total = a.batch * (a.height / WINDOW) * (a.width / WINDOW);
     const Tables<T> tables(a, true);
+    Parts<T> dtables(g.dtable, g.parts, TABLE * a.heads);
     // Parts are fixed by the shapes, not by the threads, so that sums come out the same on any machine. All heads of a window
     // follow each other: its rows hold them all.
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         AttentionBackward<T> work(g, tables);
         for (int64_t i = total * part / g.parts; i < total * (part + 1) / g.parts; i++)
             for (int64_t head = 0; head < a.heads; head++) work.window(i, head);
-        for (int64_t head = 0; head < a.heads; head++) {
-            T mirrored[TABLE] = {}, *table = g.dtable + (part * a.heads + head) * TABLE;
-            work.reduce(head, mirrored);
-            for (int i = 0; i < TABLE; i++) table[i / SPAN * SPAN + SPAN - 1 - i % SPAN] = mirrored[i];
-        }
+        work.reduce(dtables.of(part));
     });
+    dtables.add_up();
 }
 
 }  // namespace MIR_ISA

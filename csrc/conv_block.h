@@ -20,6 +20,7 @@ template <class T, int K> struct ConvBlockTile {
     using V = Vec<T>;
     const ConvBlockArgs<T> &a;
     const DepthwiseArgs<T> &conv;
+    const T *const taps;
     const bool gated;
     const int64_t inner, row;  // channels of the convolution; from one hidden token to the next
     DepthwiseTile<T, K> tile;
@@ -29,9 +30,10 @@ template <class T, int K> struct ConvBlockTile {
         std::vector<int64_t> token, place;  // in the image, in the tile
     } own, around;
 
-    ConvBlockTile(const ConvBlockArgs<T> &args, const T *first_columns, const T *border_columns, const T *last_columns)
-        : a(args), conv(args.conv), gated(conv.mode == mir::GATED), inner(conv.channels), row((gated ? 2 : 1) * whole_vectors<T>(inner)),
-          tile(conv, BLOCK_HEIGHT, whole_vectors<T>(inner)), first(a.first, first_columns), border(a.border, border_columns),
+    ConvBlockTile(const ConvBlockArgs<T> &args, const LinearArgs<T> &border_args, const T *first_columns, const T *border_columns,
+                  const T *last_columns, const T *conv_taps)
+        : a(args), conv(args.conv), taps(conv_taps), gated(conv.mode == mir::GATED), inner(conv.channels), row((gated ? 2 : 1) * whole_vectors<T>(inner)),
+          tile(conv, BLOCK_HEIGHT, whole_vectors<T>(inner)), first(a.first, first_columns), border(border_args, border_columns),
           last(a.last, last_columns), hidden((BLOCK_HEIGHT * TILE_WIDTH + LINEAR_BLOCK) * row),
           joined((BLOCK_HEIGHT * TILE_WIDTH + LINEAR_BLOCK) * tile.wide) {}
 
@@ -73,7 +75,7 @@ template <class T, int K> struct ConvBlockTile {
     void convolve() {
         T *to = a.last.weight ? joined.data() : nullptr;
         tile.by_chunks([&] {
-            tile.convolve(tile.staged, a.taps, [&](int64_t y, int64_t x, int64_t c, int lanes, V z) {
+            tile.convolve(tile.staged, taps, [&](int64_t y, int64_t x, int64_t c, int lanes, V z) {
                 const int64_t pixel = y * tile.width + x;
                 const V u = load(gated ? &hidden[pixel * row + c] : &tile.staged[tile.place(y, x) * tile.wide + c], lanes);
                 z += load(conv.bias + c, lanes);
@@ -99,18 +101,17 @@ template <class T, int K> struct ConvBlockTile {
     }
 };
 
-template <class T, int K> void conv_block_forward_kernel(ConvBlockArgs<T> a) {
+template <class T, int K> void conv_block_forward_kernel(const ConvBlockArgs<T> &a) {
     const Buffer<T> first = transposed(a.first.weight, a.first.out, a.first.in), taps = taps_of(a.conv, false);
     const Buffer<T> last = a.last.weight ? transposed(a.last.weight, a.last.out, a.last.in) : Buffer<T>();
-    a.taps = taps.data();
-    a.border = a.first;  // with a gate, the half that is convolved
+    LinearArgs<T> border = a.first;  // with a gate, the half that is convolved
     if (a.conv.mode == mir::GATED) {
-        a.border.out = a.conv.channels;
-        a.border.weight += a.border.out * a.border.in, a.border.bias += a.border.out;
+        border.out = a.conv.channels;
+        border.weight += border.out * border.in, border.bias += border.out;
     }
-    const Buffer<T> border = transposed(a.border.weight, a.border.out, a.border.in);
+    const Buffer<T> around = transposed(border.weight, border.out, border.in);
     mir::parallel(DepthwiseTile<T, K>(a.conv, BLOCK_HEIGHT).tiles(), a.conv.threads, [&](int64_t task) {
-        ConvBlockTile<T, K>(a, first.data(), border.data(), last.data()).run(task);
+        ConvBlockTile<T, K>(a, border, first.data(), around.data(), last.data(), taps.data()).run(task);
     });
 }
 

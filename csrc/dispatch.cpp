@@ -50,7 +50,7 @@ const Choice &chosen() {
 #define API extern "C" __attribute__((visibility("default")))
 #endif
 
-API int mambairv2_abi() { return 7; }
+API int mambairv2_abi() { return 8; }
 API const char *mambairv2_isa() { return chosen().name; }
 API int mambairv2_width_f32() { return chosen().table->width_f32; }
 API int mambairv2_width_f64() { return chosen().table->width_f64; }

@@ -300,7 +300,11 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
             for (int64_t r = 0; r < count; r++) {
                 T *d = &dx[r * in_wide];
                 if (a.gamma) norm_backward(a.gamma, a.in, block.moment[r], a.x + (r0 + r) * a.x_stride, d, dgamma, dbeta);
-                for (int64_t i = 0; i < a.in; i += W) store(g.dx + (r0 + r) * a.in + i, load(d + i), lanes_at<T>(i, a.in));
+                for (int64_t i = 0; i < a.in; i += W) {
+                    const int lanes = lanes_at<T>(i, a.in);
+                    const int64_t at = (r0 + r) * a.in + i;
+                    store(g.dx + at, g.around ? load(d + i) + load(g.around + at, lanes) : load(d + i), lanes);
+                }
             }
         }
         for (int64_t o = 0; o < a.out; o++) std::copy(&dw[o * in_wide], &dw[o * in_wide] + a.in, dweights.of(part) + o * a.in);

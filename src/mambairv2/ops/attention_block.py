@@ -1,18 +1,20 @@
-"""Window attention with the layer norm and the maps around it: one pass where no gradient is asked for.
+"""Window attention with the layer norm and the maps around it: one pass, and one gradient.
 
 Shape legend: B batch, H W height and width (multiples of M), M window side, E channels, h heads.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from mambairv2.ops import cpu, native
-from mambairv2.ops.linear import Affine, Norm, linear, use_native
+from mambairv2.ops.linear import Affine, Linear, Norm, linear, linear_backward, linear_forward, use_native
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.native import pointer
-from mambairv2.ops.operators import define, needs_gradient
+from mambairv2.ops.operators import block_operator
 from mambairv2.ops.window_attention import Backend, choose_backend, window_attention
 
 
@@ -34,50 +36,67 @@ def attention_block(
     and bias (E,). bias_table, window, shift and backend: as `window_attention` takes them; dense: as `linear`.
     Floating point of one dtype. Returns (B, H, W, E). Raises what these two raise.
     """
-    weights = (*norm[:2], *qkv, bias_table, *proj)
     fits = x.shape[1] % window == 0 and x.shape[2] % window == 0 and x.shape[3] % bias_table.shape[1] == 0
-    if (
-        fits
-        and use_native(x, dense)
-        and choose_backend(x, window, backend, bias_table.shape[1]) == "cpu"
-        and window == cpu.WINDOW
-        and not needs_gradient(x, *weights)
-    ):
-        y: Tensor = _run(x, *weights, shift, norm[2])
-        return y
+    native_attention = choose_backend(x, window, backend, bias_table.shape[1]) == "cpu" and window == cpu.WINDOW
+    if fits and native_attention and use_native(x, dense):
+        return _run(x, *norm[:2], *qkv, bias_table, *proj, shift, norm[2])
     y = linear(x, *qkv, norm=norm, backend=dense)
     y = window_attention(y, bias_table, window, shift, backend)
     return linear(y, *proj, residual=x, backend=dense)
 
 
-def _forward(
-    x: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    qkv_weight: Tensor,
-    qkv_bias: Tensor,
-    bias_table: Tensor,
-    proj_weight: Tensor,
-    proj_bias: Tensor,
-    shift: int,
-    eps: float,
-) -> Tensor:
-    native.check_dtype(x, gamma, beta, qkv_weight, qkv_bias, bias_table, proj_weight, proj_bias)
-    tensors = (x, gamma, beta, qkv_weight, qkv_bias, proj_weight, proj_bias, bias_table)
-    given = [t.contiguous() for t in tensors]
+class _Block(NamedTuple):
+    x: Tensor
+    gamma: Tensor
+    beta: Tensor
+    qkv_weight: Tensor
+    qkv_bias: Tensor
+    bias_table: Tensor
+    proj_weight: Tensor
+    proj_bias: Tensor
+    shift: int
+    eps: float
+
+
+def _outputs(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    x, heads = block.x, block.bias_table.shape[1]
+    batch, height, width, _ = x.shape
+    lse = x.new_empty(batch, heads, height * width if keep else 0)
+    return x.new_empty(x.shape), x.new_empty(x.shape if keep else 0), lse
+
+
+def _forward(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, shift, eps = block
+    native.check_dtype(*tensors)
+    x, gamma, beta, qkv_weight, qkv_bias, bias_table, proj_weight, proj_bias = (t.contiguous() for t in tensors)
+    y, mixed, lse = _outputs(block, keep)
     batch, height, width, embed = x.shape
-    y = torch.empty_like(given[0])
-    heads = bias_table.shape[1]
-    sizes = (batch, height, width, heads, embed // heads, shift)
-    attention = native.AttentionArgs(None, pointer(given[7]), y.data_ptr(), None, *sizes, torch.get_num_threads())
-    native.call("attention_block_forward", x.dtype, native.AttentionBlockArgs(attention, *map(pointer, given[:7]), eps))
-    return y
+    sizes = (batch, height, width, bias_table.shape[1], embed // bias_table.shape[1], shift)
+    kept = lse.data_ptr() if keep else None
+    attention = native.AttentionArgs(None, pointer(bias_table), y.data_ptr(), kept, *sizes, torch.get_num_threads())
+    pointers = map(pointer, (x, gamma, beta, qkv_weight, qkv_bias, proj_weight, proj_bias, mixed if keep else None))
+    native.call("attention_block_forward", x.dtype, native.AttentionBlockArgs(attention, *pointers, eps))
+    return y, mixed, lse
 
 
-_run = define(
-    "attention_block_cpu",
-    "(Tensor x, Tensor gamma, Tensor beta, Tensor qkv_weight, Tensor qkv_bias, Tensor bias_table, Tensor proj_weight, "
-    "Tensor proj_bias, SymInt shift, float eps) -> Tensor",
-    _forward,
-    lambda x, *_: x.new_empty(x.shape),
+def _backward(dy: Tensor, block: _Block, mixed: Tensor, lse: Tensor) -> list[Tensor | None]:
+    """Queries, keys and values are made again: that takes less than keeping them."""
+    none = (None, None, None, None)
+    into = Linear(block.x, block.qkv_weight, block.qkv_bias, block.gamma, block.beta, *none[:3], block.eps, False)
+    back = Linear(mixed, block.proj_weight, block.proj_bias, *none, None, 0.0, False)
+    dmixed, _, dproj, dproj_bias, *_ = linear_backward(dy, back)
+    qkv = linear_forward(into)
+    dqkv, dtable = cpu.attention_backward(dmixed, qkv, block.bias_table, block.shift, mixed, lse)
+    dx, _, dweight, dbias, dgamma, dbeta, _ = linear_backward(dqkv, into, around=dy)
+    return [dx, dgamma, dbeta, dweight, dbias, dtable, dproj, dproj_bias]
+
+
+_run = block_operator(
+    "attention_block",
+    "Tensor x, Tensor gamma, Tensor beta, Tensor qkv_weight, Tensor qkv_bias, Tensor bias_table, Tensor proj_weight, "
+    "Tensor proj_bias, SymInt shift, float eps",
+    3,
+    lambda *given: _forward(_Block(*given[:-1]), given[-1]),
+    lambda dy, *given: _backward(dy, _Block(*given[:-2]), *given[-2:]),
+    lambda *given: _outputs(_Block(*given[:-1]), given[-1]),
 )

@@ -1,4 +1,4 @@
-"""A linear map, a depthwise convolution and a linear map back: one pass over the image where no gradient is asked for.
+"""A linear map, a depthwise convolution and a linear map back: one gradient, and one pass where none is asked for.
 
 Shape legend: B batch, H W height and width, E channels in and out, F channels of the first map, D of the convolution
 (F, or half of it with a gate), K its kernel.
@@ -13,10 +13,27 @@ import torch
 from torch import Tensor
 
 from mambairv2.ops import native
-from mambairv2.ops.depthwise import MAX_KERNEL, MODES, Mode, depthwise
-from mambairv2.ops.linear import Affine, Backend, Norm, linear, use_native
+from mambairv2.ops.depthwise import (
+    MAX_KERNEL,
+    MODES,
+    Depthwise,
+    Mode,
+    depthwise,
+    depthwise_backward,
+    depthwise_forward,
+)
+from mambairv2.ops.linear import (
+    Affine,
+    Backend,
+    Linear,
+    Norm,
+    linear,
+    linear_backward,
+    linear_forward,
+    use_native,
+)
 from mambairv2.ops.native import pointer
-from mambairv2.ops.operators import define, needs_gradient
+from mambairv2.ops.operators import block_operator
 
 # With more channels between the maps a tile no longer stays in cache, and its border costs more than it saves.
 MAX_CHANNELS = 96
@@ -43,13 +60,10 @@ def conv_block(
     (E, D), bias (E,). skip: (B, H, W, E); scale, given with skip: (E,). Floating point of one dtype.
     Returns (B, H, W, D), or (B, H, W, E) with a last map. Raises what `linear` and `depthwise` raise.
     """
-    weights = (*norm[:2], *first, *taps, *(() if conv_norm is None else conv_norm[:2]), *(last or ()))
-    small = len(first[0]) <= MAX_CHANNELS and taps[0].shape[-1] <= MAX_KERNEL
-    if small and use_native(x, backend) and not needs_gradient(x, *weights, skip, scale):
+    if use_native(x, backend) and taps[0].shape[-1] <= MAX_KERNEL:
         gamma, beta, eps = conv_norm or (None, None, 0.0)
         given = (x, *norm[:2], *first, *taps, gamma, beta, *(last or (None, None)), skip, scale)
-        y: Tensor = _run(*given, norm[2], eps, MODES.index(mode), gelu)
-        return y
+        return _run(*given, norm[2], eps, MODES.index(mode), gelu)
     t = linear(x, *first, norm=norm, gelu=gelu, backend=backend)
     t = depthwise(t, *taps, mode, norm=conv_norm, backend=backend)
     return t if last is None else linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend)
@@ -74,14 +88,47 @@ class _ConvBlock(NamedTuple):
     mode: int
     gelu: bool
 
+    def into(self) -> Linear:
+        """The first map."""
+        norm = (self.gamma, self.beta, None, None, None, self.eps)
+        return Linear(self.x, self.weight, self.bias, *norm, self.gelu)
 
-def _output(given: _ConvBlock) -> Tensor:
-    return given.x.new_empty(*given.x.shape[:3], len(given.taps if given.last is None else given.last))
+    def between(self, hidden: Tensor) -> Depthwise:
+        """The convolution."""
+        norm = (self.conv_gamma, self.conv_beta)
+        return Depthwise(hidden, self.taps, self.taps_bias, *norm, self.mode, self.conv_eps)
+
+    def back(self, joined: Tensor) -> Linear:
+        """The last map, which is there."""
+        assert self.last is not None
+        more = (None, None, self.x, self.skip, self.scale, 0.0)
+        return Linear(joined, self.last, self.last_bias, *more, False)
 
 
-def _forward(given: _ConvBlock) -> Tensor:
+def _outputs(given: _ConvBlock, keep: bool) -> tuple[Tensor, ...]:
+    """Room for the result, and what is kept: of the first map, the convolution, and before a last map what it reads."""
+    image, inner, new = given.x.shape[:3], len(given.taps), given.x.new_empty
+    result = inner if given.last is None else len(given.last)
+    kept = (len(given.weight), inner, 0 if given.last is None else inner)
+    return new(*image, result), *(new((*image, n) if keep and n else 0) for n in kept)
+
+
+def _forward(given: _ConvBlock, keep: bool) -> tuple[Tensor, ...]:
     native.check_dtype(*given[:13])
-    y, threads = _output(given), torch.get_num_threads()
+    if not keep and len(given.weight) <= MAX_CHANNELS:
+        y, *nothing = _outputs(given, keep)
+        _fused(given, y)
+        return y, *nothing
+    hidden = linear_forward(given.into())
+    joined, conv = depthwise_forward(given.between(hidden), keep)
+    y = joined if given.last is None else linear_forward(given.back(joined))
+    kept = (hidden, conv, joined) if keep else (None, None, None)
+    return y, *(given.x.new_empty(0) if t is None or t is y else t for t in kept)
+
+
+def _fused(given: _ConvBlock, y: Tensor) -> None:
+    """Fill y in one pass."""
+    threads = torch.get_num_threads()
     alive = [None if t is None else t.contiguous() for t in given[:13]]
     x, gamma, beta, weight, bias, taps, taps_bias, *more = map(pointer, alive)
     conv_gamma, conv_beta, last, last_bias, skip, scale = more
@@ -102,14 +149,26 @@ def _forward(given: _ConvBlock) -> Tensor:
         *(rows, channels, inside, channels, 0.0, 0, threads),
     )
     native.call("conv_block_forward", y.dtype, native.ConvBlockArgs(first, conv, back))
-    return y
 
 
-_run = define(
-    "conv_block_cpu",
-    "(Tensor x, Tensor gamma, Tensor beta, Tensor weight, Tensor bias, Tensor taps, Tensor taps_bias, "
+def _backward(dy: Tensor, given: _ConvBlock, hidden: Tensor, conv: Tensor, joined: Tensor) -> list[Tensor | None]:
+    dlast, dlast_bias, dskip, dscale, around = None, None, None, None, None
+    if given.last is not None:
+        around = dy
+        dy, dskip, dlast, dlast_bias, _, _, dscale = linear_backward(dy, given.back(joined))
+    dhidden, dtaps, dtaps_bias, dconv_gamma, dconv_beta = depthwise_backward(dy, given.between(hidden), conv)
+    dx, _, dweight, dbias, dgamma, dbeta, _ = linear_backward(dhidden, given.into(), around)
+    grads = [dx, dgamma, dbeta, dweight, dbias, dtaps, dtaps_bias, dconv_gamma, dconv_beta]
+    return [*grads, dlast, dlast_bias, dskip, dscale]
+
+
+_run = block_operator(
+    "conv_block",
+    "Tensor x, Tensor gamma, Tensor beta, Tensor weight, Tensor bias, Tensor taps, Tensor taps_bias, "
     "Tensor? conv_gamma, Tensor? conv_beta, Tensor? last, Tensor? last_bias, Tensor? skip, Tensor? scale, float eps, "
-    "float conv_eps, int mode, bool gelu) -> Tensor",
-    lambda *given: _forward(_ConvBlock(*given)),
-    lambda *given: _output(_ConvBlock(*given)),
+    "float conv_eps, int mode, bool gelu",
+    4,
+    lambda *given: _forward(_ConvBlock(*given[:-1]), given[-1]),
+    lambda dy, *given: _backward(dy, _ConvBlock(*given[:-3]), *given[-3:]),
+    lambda *given: _outputs(_ConvBlock(*given[:-1]), given[-1]),
 )

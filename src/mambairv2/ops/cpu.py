@@ -29,7 +29,8 @@ def takes_scan(u: Tensor, states: int) -> bool:
     return unavailable() is None and u.dtype in DTYPES and states <= native.MAX_STATES
 
 
-def _scan_outputs(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]:
+def scan_outputs(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Allocate y (B, L, D), the last state (B, D, N), and the states at each chunk's start (empty if not kept)."""
     batch, length, channels = scan.u.shape
     n = scan.A.shape[1]
     chunks = (length + native.CHUNK - 1) // native.CHUNK if keep_states else 0
@@ -65,8 +66,9 @@ def check_order(order: Tensor) -> None:
             raise ValueError(f"order must hold 0 to {order.shape[1] - 1}, got {int(low)} to {int(high)}")
 
 
-def _scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]:
-    y, last, states = _scan_outputs(scan, keep_states)
+def scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y, the last state, and the states at each chunk's start (empty if not kept)."""
+    y, last, states = scan_outputs(scan, keep_states)
     args, _alive = _scan_args(scan)
     args.y, args.last = y.data_ptr(), last.data_ptr()
     args.states = states.data_ptr() if keep_states else None
@@ -74,7 +76,8 @@ def _scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor
     return y, last, states
 
 
-def _scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
+def scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
+    """Return du, ddelta, dA, dB, dC, dD and ddelta_bias."""
     forward, _alive = _scan_args(scan)
     forward.states = states.data_ptr()
     batch, length, channels = dy.shape
@@ -89,7 +92,8 @@ def _scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
     return [du, ddelta, dA.sum(0), dB.sum(0), dC.sum(0), dD.sum(0), dbias.sum(0)]
 
 
-def _attention_outputs(qkv: Tensor, bias_table: Tensor, keep_lse: bool) -> tuple[Tensor, Tensor]:
+def attention_outputs(qkv: Tensor, bias_table: Tensor, keep_lse: bool) -> tuple[Tensor, Tensor]:
+    """Allocate the output (B, H, W, E) and log2 of each softmax's sum (empty if not kept)."""
     batch, height, width, channels = qkv.shape
     tokens = height * width if keep_lse else 0
     return qkv.new_empty(batch, height, width, channels // 3), qkv.new_empty(batch, bias_table.shape[1], tokens)
@@ -108,28 +112,30 @@ def _attention_args(qkv: Tensor, table: Tensor, shift: int) -> tuple[native.Atte
     return args, [qkv, table]
 
 
-def _attention_forward(qkv: Tensor, bias_table: Tensor, shift: int, keep_lse: bool) -> tuple[Tensor, Tensor]:
-    out, lse = _attention_outputs(qkv, bias_table, keep_lse)
+def attention_forward(qkv: Tensor, bias_table: Tensor, shift: int, keep_lse: bool) -> tuple[Tensor, Tensor]:
+    """Return the output and log2 of each softmax's sum (empty if not kept)."""
+    out, lse = attention_outputs(qkv, bias_table, keep_lse)
     args, _alive = _attention_args(qkv, bias_table, shift)
     args.out, args.lse = out.data_ptr(), lse.data_ptr() if keep_lse else None
     native.call("attention_forward", qkv.dtype, args)
     return out, lse
 
 
-def _attention_backward(
+def attention_backward(
     dout: Tensor, qkv: Tensor, bias_table: Tensor, shift: int, out: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Return dqkv and dtable."""
     forward, alive = _attention_args(qkv, bias_table, shift)
     forward.out, forward.lse = out.data_ptr(), lse.data_ptr()
     dout = dout.contiguous()
     windows = qkv.shape[0] * qkv.shape[1] * qkv.shape[2] // WINDOW**2
     parts = max(1, min(16, windows // 4))
     dqkv = torch.empty_like(alive[0])
-    dtable = qkv.new_empty(parts, bias_table.shape[1], native.TABLE)
+    dtable = qkv.new_empty(bias_table.shape)
     args = native.AttentionGradArgs(forward, pointer(dout), pointer(dqkv), pointer(dtable), parts)
     native.call("attention_backward", qkv.dtype, args)
-    return dqkv, dtable.sum(0).T.contiguous()
+    return dqkv, dtable
 
 
-selective_scan = scan_operator("cpu", _scan_forward, _scan_backward, _scan_outputs, "CPU")
-window_attention = attention_operator("cpu", _attention_forward, _attention_backward, _attention_outputs, "CPU")
+selective_scan = scan_operator("cpu", scan_forward, scan_backward, scan_outputs, "CPU")
+window_attention = attention_operator("cpu", attention_forward, attention_backward, attention_outputs, "CPU")

@@ -53,7 +53,9 @@ def depthwise(
     return u * torch.sigmoid(z) if mode == "sigmoid" else u + F.gelu(z)
 
 
-class _Depthwise(NamedTuple):
+class Depthwise(NamedTuple):
+    """The arguments of a convolution, as `depthwise` says; mode counts `MODES`."""
+
     x: Tensor
     weight: Tensor
     bias: Tensor
@@ -66,7 +68,7 @@ class _Depthwise(NamedTuple):
 _DEPTHWISE = "Tensor x, Tensor weight, Tensor bias, Tensor? gamma, Tensor? beta, int mode, float eps"
 
 
-def _arguments(given: _Depthwise) -> tuple[native.DepthwiseArgs, list[Tensor | None]]:
+def _arguments(given: Depthwise) -> tuple[native.DepthwiseArgs, list[Tensor | None]]:
     """Fill the C struct; the list keeps alive what it points to."""
     native.check_dtype(*given[:5])
     alive = [None if t is None else t.contiguous() for t in given[:5]]
@@ -76,12 +78,13 @@ def _arguments(given: _Depthwise) -> tuple[native.DepthwiseArgs, list[Tensor | N
     return args, alive
 
 
-def _outputs(given: _Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
+def _outputs(given: Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
     size = (*given.x.shape[1:3], given.weight.shape[0])
     return given.x.new_empty(given.x.shape[0], *size), given.x.new_empty(given.x.shape[0] if keep_conv else 0, *size)
 
 
-def _forward(given: _Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
+def depthwise_forward(given: Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
+    """Return the result by the native kernels, and what the convolution gave (empty if not kept)."""
     args, _alive = _arguments(given)
     y, conv = _outputs(given, keep_conv)
     args.y, args.conv = y.data_ptr(), conv.data_ptr() if keep_conv else None
@@ -89,7 +92,8 @@ def _forward(given: _Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
     return y, conv
 
 
-def _backward(dy: Tensor, given: _Depthwise, conv: Tensor) -> list[Tensor]:
+def depthwise_backward(dy: Tensor, given: Depthwise, conv: Tensor) -> list[Tensor]:
+    """Return dx, dweight, dbias, dgamma and dbeta by the native kernels, empty for what is not there."""
     forward, _alive = _arguments(given)
     forward.conv = conv.data_ptr()
     dy = dy.contiguous()
@@ -100,7 +104,7 @@ def _backward(dy: Tensor, given: _Depthwise, conv: Tensor) -> list[Tensor]:
     return gradients
 
 
-def _gradients(given: _Depthwise) -> list[Tensor]:
+def _gradients(given: Depthwise) -> list[Tensor]:
     """Room for dx, dweight, dbias, dgamma, dbeta; empty for what is not there."""
     channels, new = given.weight.shape[0], given.x.new_empty
     normed = 0 if given.gamma is None else channels
@@ -110,8 +114,8 @@ def _gradients(given: _Depthwise) -> list[Tensor]:
 _run_backward = define(
     "depthwise_backward_cpu",
     f"(Tensor dy, {_DEPTHWISE}, Tensor conv) -> Tensor[]",
-    lambda dy, *args: _backward(dy, _Depthwise(*args[:-1]), args[-1]),
-    lambda _, *args: _gradients(_Depthwise(*args[:-1])),
+    lambda dy, *args: depthwise_backward(dy, Depthwise(*args[:-1]), args[-1]),
+    lambda _, *args: _gradients(Depthwise(*args[:-1])),
 )
 
 
@@ -130,8 +134,8 @@ def _gradient(ctx, dy, _conv):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
 _run = define(
     "depthwise_cpu",
     f"({_DEPTHWISE}, bool keep_conv) -> (Tensor, Tensor)",
-    lambda *args: _forward(_Depthwise(*args[:-1]), args[-1]),
-    lambda *args: _outputs(_Depthwise(*args[:-1]), args[-1]),
+    lambda *args: depthwise_forward(Depthwise(*args[:-1]), args[-1]),
+    lambda *args: _outputs(Depthwise(*args[:-1]), args[-1]),
     gradient=_gradient,
     save=_save,
 )

@@ -62,7 +62,9 @@ def use_native(x: Tensor, backend: Backend) -> bool:
     return available.choose(backend, x.device, ("cpu", "torch")) == "cpu"
 
 
-class _Linear(NamedTuple):
+class Linear(NamedTuple):
+    """The arguments of a map, as `linear` says."""
+
     x: Tensor
     weight: Tensor
     bias: Tensor | None
@@ -81,7 +83,7 @@ _LINEAR = (
 )
 
 
-def _arguments(linear: _Linear) -> tuple[native.LinearArgs, list[Tensor | None]]:
+def _arguments(linear: Linear) -> tuple[native.LinearArgs, list[Tensor | None]]:
     """Fill the C struct; the list keeps alive what it points to."""
     x, *given, eps, gelu = linear
     native.check_dtype(x, *given)
@@ -93,11 +95,12 @@ def _arguments(linear: _Linear) -> tuple[native.LinearArgs, list[Tensor | None]]
     return args, alive
 
 
-def _output(linear: _Linear) -> Tensor:
+def _output(linear: Linear) -> Tensor:
     return linear.x.new_empty(*linear.x.shape[:-1], linear.weight.shape[0])
 
 
-def _forward(linear: _Linear) -> Tensor:
+def linear_forward(linear: Linear) -> Tensor:
+    """Return the map by the native kernels."""
     args, _alive = _arguments(linear)
     y = _output(linear)
     args.y = y.data_ptr()
@@ -105,17 +108,21 @@ def _forward(linear: _Linear) -> Tensor:
     return y
 
 
-def _backward(dy: Tensor, linear: _Linear) -> list[Tensor]:
+def linear_backward(dy: Tensor, linear: Linear, around: Tensor | None = None) -> list[Tensor]:
+    """Return dx, dskip, dweight, dbias, dgamma, dbeta and dscale by the native kernels, empty for what is not there.
+
+    around: what x gets from elsewhere, as x; added to dx.
+    """
     forward, _alive = _arguments(linear)
-    dy = dy.contiguous()
+    dy, around = dy.contiguous(), None if around is None else around.contiguous()
     parts = native.parts_for(forward.rows // 256)
     gradients = _gradients(linear)
-    pointers = map(pointer, (dy, *gradients))
+    pointers = map(pointer, (dy, around, *gradients))
     native.call("linear_backward", dy.dtype, native.LinearGradArgs(forward, *pointers, parts))
     return gradients
 
 
-def _gradients(linear: _Linear) -> list[Tensor]:
+def _gradients(linear: Linear) -> list[Tensor]:
     """Room for dx, dskip, dweight, dbias, dgamma, dbeta, dscale; empty for what is not there."""
     (out, inside), new = linear.weight.shape, linear.x.new_empty
     scaled, normed = 0 if linear.skip is None else out, 0 if linear.gamma is None else inside
@@ -126,13 +133,13 @@ def _gradients(linear: _Linear) -> list[Tensor]:
 _run_backward = define(
     "linear_backward_cpu",
     f"(Tensor dy, {_LINEAR}) -> Tensor[]",
-    lambda dy, *given: _backward(dy, _Linear(*given)),
-    lambda _, *given: _gradients(_Linear(*given)),
+    lambda dy, *given: linear_backward(dy, Linear(*given)),
+    lambda _, *given: _gradients(Linear(*given)),
 )
 
 
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    linear = _Linear(*inputs)
+    linear = Linear(*inputs)
     ctx.has_residual, ctx.options = linear.residual is not None, linear[8:]
     ctx.save_for_backward(*linear._replace(residual=None)[:8])
 
@@ -149,8 +156,8 @@ def _gradient(ctx, dy):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 _run = define(
     "linear_cpu",
     f"({_LINEAR}) -> Tensor",
-    lambda *given: _forward(_Linear(*given)),
-    lambda *given: _output(_Linear(*given)),
+    lambda *given: linear_forward(Linear(*given)),
+    lambda *given: _output(Linear(*given)),
     gradient=_gradient,
     save=_save,
 )

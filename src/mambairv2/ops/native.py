@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ABI = 7
+ABI = 8
 CHUNK = 64
 MAX_STATES = 64
 MAX_RANK = 16
@@ -64,7 +64,7 @@ class AttentionBlockArgs(ctypes.Structure):
 
     _fields_ = [
         ("attention", AttentionArgs),
-        *((n, _P) for n in ("x", "gamma", "beta", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")),
+        *((n, _P) for n in ("x", "gamma", "beta", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias", "mixed")),
         ("eps", _D),
     ]
 
@@ -86,7 +86,7 @@ class LinearGradArgs(ctypes.Structure):
 
     _fields_ = [
         ("forward", LinearArgs),
-        *((n, _P) for n in ("dy", "dx", "dskip", "dweight", "dbias", "dgamma", "dbeta", "dscale")),
+        *((n, _P) for n in ("dy", "around", "dx", "dskip", "dweight", "dbias", "dgamma", "dbeta", "dscale")),
         ("parts", _L),
     ]
 
@@ -116,10 +116,7 @@ class DepthwiseGradArgs(ctypes.Structure):
 class ConvBlockArgs(ctypes.Structure):
     """`mir::ConvBlockArgs`."""
 
-    _fields_ = [
-        *(("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs)),
-        *(("taps", _P), ("border", LinearArgs)),
-    ]
+    _fields_ = [("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs)]
 
 
 class ScanPassArgs(ctypes.Structure):

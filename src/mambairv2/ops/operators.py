@@ -51,6 +51,61 @@ def define(
     return operator
 
 
+def block_operator(
+    name: str,
+    schema: str,
+    results: int,
+    forward: Callable[..., tuple[Tensor, ...]],
+    backward: Callable[..., list[Tensor | None]],
+    shapes: Callable[..., tuple[Tensor, ...]],
+) -> Callable[..., Tensor]:
+    """Return an operator of the native kernels that does the work of several, with gradients through its one result.
+
+    schema: its arguments, tensors first. forward: those, and whether to keep what the backward pass needs, to the result and
+    what is kept, `results` tensors in all (kept ones empty if not kept). backward: the gradient of the result, the
+    arguments and what was kept, to a gradient for each tensor. shapes: allocates what forward returns.
+    """
+    tensors = schema.count("Tensor")
+    kept = ", ".join(f"Tensor kept{i}" for i in range(1, results))
+
+    def gradients(dy: Tensor, *given: Any) -> list[Tensor]:  # an operator returns no None
+        return [dy.new_empty(0) if grad is None else grad for grad in backward(dy, *given)]
+
+    def gradient_shapes(dy: Tensor, *given: Any) -> list[Tensor]:
+        real = (t is not None and t.is_floating_point() for t in given[:tensors])
+        return [dy.new_empty(t.shape if there else 0) for t, there in zip(given[:tensors], real, strict=True)]
+
+    run_backward = define(
+        f"{name}_backward_cpu", f"(Tensor dy, {schema}, {kept}) -> Tensor[]", gradients, gradient_shapes
+    )
+
+    def save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        ctx.options = inputs[tensors:-1]
+        ctx.save_for_backward(*inputs[:tensors], *output[1:])
+
+    def gradient(ctx, dy, *_):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        saved = ctx.saved_tensors
+        grads = run_backward(dy, *saved[:tensors], *ctx.options, *saved[tensors:])
+        real = (t is not None and t.is_floating_point() for t in saved[:tensors])
+        options = [None] * (len(ctx.options) + 1)
+        return *(grad if there else None for grad, there in zip(grads, real, strict=True)), *options
+
+    run_forward = define(
+        f"{name}_cpu",
+        f"({schema}, bool keep) -> ({', '.join(['Tensor'] * results)})",
+        forward,
+        shapes,
+        gradient=gradient,
+        save=save,
+    )
+
+    def run(*given: Any) -> Tensor:
+        result: Tensor = run_forward(*given, needs_gradient(*given[:tensors]))[0]
+        return result
+
+    return run
+
+
 class Scan(NamedTuple):
     """The arguments of a scan, as `ops.selective_scan.selective_scan` says."""
 
@@ -96,6 +151,11 @@ def needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
+def prompt_gradient(dC: Tensor, order: Tensor | None) -> Tensor:
+    """Return the gradient of the prompts (B, L, N): that of step i is that of C of the token it visits."""
+    return dC if order is None else dC.gather(1, order[..., None].expand_as(dC))
+
+
 def scan_operator(
     backend: str,
     forward: Callable[[Scan, bool], tuple[Tensor, Tensor, Tensor]],
@@ -125,12 +185,7 @@ def scan_operator(
         *tensors, states = ctx.saved_tensors
         order, prompt = tensors[7:]
         grads = run_backward(dy, *tensors, ctx.delta_softplus, states)
-        dprompt = None
-        if prompt is not None:  # P of step i and C of the token it visits get the same gradient
-            dprompt = grads[4]
-            if order is not None:
-                dprompt = dprompt.gather(1, order[..., None].expand_as(dprompt))
-            dprompt = dprompt.to(prompt.dtype)
+        dprompt = None if prompt is None else prompt_gradient(grads[4], order).to(prompt.dtype)
         return *grads, None, dprompt, None, None
 
     run_forward = define(

@@ -1,4 +1,4 @@
-"""The attentive scan from the layer norm before it to the map behind it: one call where no gradient is asked for.
+"""The attentive scan from the layer norm before it to the map behind it: one call, and one gradient.
 
 Shape legend: B batch, H W height and width, L = H·W tokens, E channels, D channels of the scan, N states, R rank of the
 steps, K kernel.
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mambairv2.ops import cpu, native
 from mambairv2.ops.conv_block import MAX_CHANNELS, conv_block
-from mambairv2.ops.depthwise import MAX_KERNEL, MODES
+from mambairv2.ops.depthwise import MAX_KERNEL, MODES, Depthwise, depthwise_backward, depthwise_forward
 from mambairv2.ops.linear import Backend as DenseBackend
-from mambairv2.ops.linear import linear, use_native
+from mambairv2.ops.linear import Linear, linear, linear_backward, linear_forward, use_native
 from mambairv2.ops.native import pointer
-from mambairv2.ops.operators import define, needs_gradient
+from mambairv2.ops.operators import Scan, block_operator, prompt_gradient
 from mambairv2.ops.selective_scan import Backend, choose_backend, selective_scan
 
 
@@ -58,9 +58,9 @@ def scan_pass(given: ScanPass, *, backend: Backend = "auto", dense: DenseBackend
     backend: as `selective_scan` takes it; dense: as `linear`. Floating point of one dtype. Returns (B, H, W, E).
     Raises what these raise.
     """
-    if _fits(given, backend, dense):
-        y: Tensor = _run(*given)
-        return y
+    native_scan = choose_backend(given.x, backend, given.A.shape[1]) == "cpu"
+    if native_scan and use_native(given.x, dense) and given.taps.shape[-1] <= MAX_KERNEL:
+        return _run(*given)
     (batch, height, width, dim), states = given.x.shape, given.A.shape[1]
     norm = (given.gamma, given.beta, given.eps)
     into, taps = (given.into, given.into_bias), (given.taps, given.taps_bias)
@@ -73,27 +73,104 @@ def scan_pass(given: ScanPass, *, backend: Backend = "auto", dense: DenseBackend
     return linear(y, given.out, given.out_bias, norm=norm, residual=residual, backend=dense).view(given.x.shape)
 
 
-def _fits(given: ScanPass, backend: Backend, dense: DenseBackend) -> bool:
-    """Return whether the kernel can take it: u, y and the result share one place, so that their sizes must agree."""
-    hidden, rank = given.delta_weight.shape
-    return (
-        hidden == given.x.shape[-1] <= MAX_CHANNELS
-        and rank <= native.MAX_RANK
-        and given.taps.shape[-1] <= MAX_KERNEL
-        and use_native(given.x, dense)
-        and choose_backend(given.x, backend, given.A.shape[1]) == "cpu"
-        and not needs_gradient(*given[:17])
-    )
+class _Parts(NamedTuple):
+    """What the backward pass needs: of the map, the convolution and its joint u, of `project`, the steps, y and its states."""
+
+    hidden: Tensor
+    conv: Tensor
+    u: Tensor
+    projected: Tensor
+    delta: Tensor
+    y: Tensor
+    states: Tensor
 
 
-def _forward(given: ScanPass) -> Tensor:
+def _outputs(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
+    (batch, height, width, _), (hidden, n) = given.x.shape, given.A.shape
+    chunks, tokens = -(-height * width // native.CHUNK), (batch, height * width)
+    image, row = (batch, height, width, hidden), (*tokens, hidden)
+    kept = (image, image, row, (*tokens, len(given.project)), row, row, (batch, chunks, n, hidden))
+    new = given.x.new_empty
+    return new(given.x.shape), *(new(shape if keep else 0) for shape in kept)
+
+
+def _forward(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
     native.check_dtype(*given[:17])
+    hidden, rank = given.delta_weight.shape
+    if not keep and hidden == given.x.shape[-1] <= MAX_CHANNELS and rank <= native.MAX_RANK:
+        y, *nothing = _outputs(given, keep)
+        _fused(given, y)
+        return y, *nothing
+    parts, y = _apart(given, keep)
+    return y, *(parts if keep else _outputs(given, keep)[1:])
+
+
+def _apart(given: ScanPass, keep: bool) -> tuple[_Parts, Tensor]:
+    """Run the parts one by one."""
+    hidden = linear_forward(_into(given))
+    u, conv = depthwise_forward(_between(given, hidden), keep)
+    u = u.flatten(1, 2)
+    projected = linear_forward(_project(given, u))
+    dt, B, C = _split(given, projected)
+    delta = linear_forward(_steps(given, dt))
+    scanned, _, states = cpu.scan_forward(_scan(given, u, delta, B, C), keep)
+    y = linear_forward(_back(given, scanned)).view(given.x.shape)
+    return _Parts(hidden, conv, u, projected, delta, scanned, states), y
+
+
+def _backward(dy: Tensor, given: ScanPass, parts: _Parts) -> list[Tensor | None]:
+    dt, B, C = _split(given, parts.projected)
+    dscanned, _, dout, dout_bias, dout_gamma, dout_beta, _ = linear_backward(dy.flatten(1, 2), _back(given, parts.y))
+    scan = _scan(given, parts.u, parts.delta, B, C)
+    du, ddelta, dA, dB, dC, dD, ddelta_bias = cpu.scan_backward(dscanned, scan, parts.states)
+    ddt, _, ddelta_weight, *_ = linear_backward(ddelta, _steps(given, dt))
+    dprojected = torch.cat((ddt, dB, dC), dim=-1)
+    du, _, dproject, *_ = linear_backward(dprojected, _project(given, parts.u), around=du)
+    between = _between(given, parts.hidden)
+    dhidden, dtaps, dtaps_bias, *_ = depthwise_backward(du.view(parts.conv.shape), between, parts.conv)
+    dx, _, dinto, dinto_bias, dgamma, dbeta, _ = linear_backward(dhidden, _into(given), around=dy)
+    first = [dx, dgamma, dbeta, dinto, dinto_bias, dtaps, dtaps_bias, dproject, ddelta_weight, ddelta_bias, dA, dD]
+    return [*first, dout_gamma, dout_beta, dout, dout_bias, prompt_gradient(dC, given.order), None]
+
+
+def _into(given: ScanPass) -> Linear:
+    norm = (given.gamma, given.beta, None, None, None, given.eps)
+    return Linear(given.x, given.into, given.into_bias, *norm, False)
+
+
+def _between(given: ScanPass, hidden: Tensor) -> Depthwise:
+    return Depthwise(hidden, given.taps, given.taps_bias, None, None, MODES.index("sigmoid"), 0.0)
+
+
+def _project(given: ScanPass, u: Tensor) -> Linear:
+    return Linear(u, given.project, *(None,) * 6, 0.0, False)
+
+
+def _split(given: ScanPass, projected: Tensor) -> list[Tensor]:
+    n = given.A.shape[1]
+    return list(projected.split((given.delta_weight.shape[1], n, n), dim=-1))
+
+
+def _steps(given: ScanPass, dt: Tensor) -> Linear:
+    return Linear(dt, given.delta_weight, *(None,) * 6, 0.0, False)
+
+
+def _scan(given: ScanPass, u: Tensor, delta: Tensor, B: Tensor, C: Tensor) -> Scan:
+    return Scan(u, delta, given.A, B, C, given.D, given.delta_bias, given.order, given.prompt)
+
+
+def _back(given: ScanPass, y: Tensor) -> Linear:
+    norm = (given.out_gamma, given.out_beta, given.x.flatten(1, 2), None, None, given.out_eps)
+    return Linear(y, given.out, given.out_bias, *norm, False)
+
+
+def _fused(given: ScanPass, y: Tensor) -> None:
+    """Fill y in one call: u, y and the result share one place, so that their sizes must agree."""
     if given.order is not None:
         cpu.check_order(given.order)
     alive = [None if t is None else t.contiguous() for t in given[:18]]
     x, gamma, beta, into, into_bias, taps, taps_bias, project, delta_weight, *more = map(pointer, alive)
     delta_bias, A, D, out_gamma, out_beta, out, out_bias, prompt, order = more
-    y = torch.empty_like(given.x, memory_format=torch.contiguous_format)
     (batch, height, width, dim), states, threads = given.x.shape, given.A.shape[1], torch.get_num_threads()
     (wide, _), rank, kernel = given.project.shape, given.delta_weight.shape[1], given.taps.shape[-1]
     rows, sigmoid = batch * height * width, MODES.index("sigmoid")
@@ -114,14 +191,15 @@ def _forward(given: ScanPass) -> Tensor:
     )
     block = native.ConvBlockArgs(first, conv)
     native.call("scan_pass_forward", y.dtype, native.ScanPassArgs(block, projection, back, scan))
-    return y
 
 
-_run = define(
-    "scan_pass_cpu",
-    "(Tensor x, Tensor gamma, Tensor beta, Tensor into, Tensor into_bias, Tensor taps, Tensor taps_bias, "
+_run = block_operator(
+    "scan_pass",
+    "Tensor x, Tensor gamma, Tensor beta, Tensor into, Tensor into_bias, Tensor taps, Tensor taps_bias, "
     "Tensor project, Tensor delta_weight, Tensor delta_bias, Tensor A, Tensor D, Tensor out_gamma, Tensor out_beta, "
-    "Tensor out, Tensor out_bias, Tensor prompt, Tensor? order, float eps, float out_eps) -> Tensor",
-    lambda *given: _forward(ScanPass(*given)),
-    lambda x, *_: x.new_empty(x.shape),
+    "Tensor out, Tensor out_bias, Tensor prompt, Tensor? order, float eps, float out_eps",
+    8,
+    lambda *given: _forward(ScanPass(*given[:-1]), given[-1]),
+    lambda dy, *given: _backward(dy, ScanPass(*given[:-7]), _Parts(*given[-7:])),
+    lambda *given: _outputs(ScanPass(*given[:-1]), given[-1]),
 )
