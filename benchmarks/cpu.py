@@ -70,8 +70,8 @@ def forward(network, size: int) -> Callable[[], object]:
     return run
 
 
-def training_step(network, backend: tuple[str, str] = ("auto", "auto")) -> Callable[[], object]:
-    """Return one step on 4 patches of 64×64, as the trainer makes it: forward, backward, Adam."""
+def training_step(network, backend: tuple[str, str] = ("auto", "auto"), whole: bool = True) -> Callable[[], object]:
+    """Return one step on 4 patches of 64×64, as the trainer makes it: forward, backward, Adam; or the forward alone."""
     import torch
 
     network.train().set_backend(*backend, "auto" if backend[0] == "auto" else "torch")
@@ -80,6 +80,8 @@ def training_step(network, backend: tuple[str, str] = ("auto", "auto")) -> Calla
     generators = [torch.Generator().manual_seed(i) for i in range(4)]
 
     def step() -> object:
+        if not whole:
+            return network(source, generators)
         optimizer.zero_grad()
         (network(source, generators) - target).abs().mean().backward()
         return optimizer.step()
@@ -143,7 +145,7 @@ def section_growth(rounds: int) -> dict[str, object]:
 
 
 def section_training(rounds: int) -> dict[str, object]:
-    """A training step of light ×2 beside its forward pass, and with the reference backend."""
+    """A training step of light ×2 beside forward passes without and with gradients, and with the reference backend."""
     import torch
 
     network = model()
@@ -153,8 +155,8 @@ def section_training(rounds: int) -> dict[str, object]:
         with torch.inference_mode():
             return network.eval()(batch)
 
-    step = training_step(model())
-    seconds = alternate({"forward": plain, "step": step}, rounds)
+    runs = {"forward": plain, "forward of a step": training_step(model(), whole=False), "step": training_step(model())}
+    seconds = alternate(runs, rounds)
     return {"seconds": seconds | once({"reference step": training_step(model(), ("reference", "reference"))})}
 
 

@@ -1,4 +1,4 @@
-"""What does the work of several operators gives what they give, in one pass without a gradient and in parts with one."""
+"""An operator that does the work of several gives what they give, and their gradients."""
 
 from __future__ import annotations
 

@@ -61,22 +61,17 @@ def block_operator(
 ) -> Callable[..., Tensor]:
     """Return an operator of the native kernels that does the work of several, with gradients through its one result.
 
-    schema: its arguments, tensors first. forward: those, and whether to keep what the backward pass needs, to the result and
-    what is kept, `results` tensors in all (kept ones empty if not kept). backward: the gradient of the result, the
-    arguments and what was kept, to a gradient for each tensor. shapes: allocates what forward returns.
+    schema: its arguments, tensors first. forward: those, and whether to keep what the backward pass needs, to the
+    result and what is kept, `results` tensors in all (kept ones empty if not kept). backward: the gradient of the
+    result, the arguments and what was kept, to a gradient for each tensor. shapes: allocates what forward returns.
     """
     tensors = schema.count("Tensor")
     kept = ", ".join(f"Tensor kept{i}" for i in range(1, results))
-
-    def gradients(dy: Tensor, *given: Any) -> list[Tensor]:  # an operator returns no None
-        return [dy.new_empty(0) if grad is None else grad for grad in backward(dy, *given)]
-
-    def gradient_shapes(dy: Tensor, *given: Any) -> list[Tensor]:
-        real = (t is not None and t.is_floating_point() for t in given[:tensors])
-        return [dy.new_empty(t.shape if there else 0) for t, there in zip(given[:tensors], real, strict=True)]
-
-    run_backward = define(
-        f"{name}_backward_cpu", f"(Tensor dy, {schema}, {kept}) -> Tensor[]", gradients, gradient_shapes
+    run_backward = define(  # an operator returns no None: what has no gradient has an empty one
+        f"{name}_backward_cpu",
+        f"(Tensor dy, {schema}, {kept}) -> Tensor[]",
+        lambda dy, *given: [dy.new_empty(0) if grad is None else grad for grad in backward(dy, *given)],
+        lambda dy, *given: [dy.new_empty(t.shape if _real(t) else 0) for t in given[:tensors]],
     )
 
     def save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -86,9 +81,8 @@ def block_operator(
     def gradient(ctx, dy, *_):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
         saved = ctx.saved_tensors
         grads = run_backward(dy, *saved[:tensors], *ctx.options, *saved[tensors:])
-        real = (t is not None and t.is_floating_point() for t in saved[:tensors])
         options = [None] * (len(ctx.options) + 1)
-        return *(grad if there else None for grad, there in zip(grads, real, strict=True)), *options
+        return *(grad if _real(t) else None for grad, t in zip(grads, saved, strict=False)), *options
 
     run_forward = define(
         f"{name}_cpu",
@@ -98,12 +92,11 @@ def block_operator(
         gradient=gradient,
         save=save,
     )
+    return lambda *given: run_forward(*given, needs_gradient(*given[:tensors]))[0]
 
-    def run(*given: Any) -> Tensor:
-        result: Tensor = run_forward(*given, needs_gradient(*given[:tensors]))[0]
-        return result
 
-    return run
+def _real(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.is_floating_point()
 
 
 class Scan(NamedTuple):

@@ -74,7 +74,7 @@ def scan_pass(given: ScanPass, *, backend: Backend = "auto", dense: DenseBackend
 
 
 class _Parts(NamedTuple):
-    """What the backward pass needs: of the map, the convolution and its joint u, of `project`, the steps, y and its states."""
+    """What the backward pass needs: of the map, of the convolution, u, of `project`, the steps, y and its states."""
 
     hidden: Tensor
     conv: Tensor
