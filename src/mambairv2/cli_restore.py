@@ -164,6 +164,7 @@ def _load(
 ) -> tuple[str, Restorer]:
     """The weights and the restorer that the options ask for; refuses those that do not fit."""
     from mambairv2.memory import keep_freed_memory
+    from mambairv2.ops import slow_note
     from mambairv2.restorer import Restorer
     from mambairv2.tasks import weights_name
 
@@ -175,6 +176,8 @@ def _load(
         _refuse(str(error))
     if scale is not None and scale != restorer.scale:
         _refuse(f"{weights} enlarges by {restorer.scale}, not by --scale {scale}")
+    if note := slow_note(restorer.device.type):
+        print(note, file=sys.stderr, flush=True)
     return name, restorer
 
 

@@ -220,13 +220,17 @@ def _load(weights: str, device: str) -> tuple[MambaIRv2 | None, Task]:
     """Load weights and tell what they are for: their own word, or their scale and channels."""
     if not weights:
         return None, "sr"
+    from mambairv2.ops import slow_note
     from mambairv2.restorer import pick_device
     from mambairv2.weights import load_model, read_metadata
 
     weights, *more = _weight_files([weights])
     if more:
         raise ValueError(f"several weights are asked for, {weights} and {more[0]} among them; give one")
-    model = load_model(weights, device=pick_device(device))
+    place = pick_device(device)
+    model = load_model(weights, device=place)
+    if note := slow_note(place.type):
+        typer.echo(note, err=True)
     said = read_metadata(weights).get("task")
     if said == "sr" or model.config.upscale > 1:
         return model, "sr"

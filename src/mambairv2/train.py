@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mambairv2.checkpoint import load_checkpoint, save_checkpoint
 from mambairv2.evaluate import Protocol, Score, evaluate_set, mean
+from mambairv2.ops import slow_note
 from mambairv2.optimise import State, averaged, learning_rate, step
 from mambairv2.patches import Batch, loader
 from mambairv2.recipe import Recipe
@@ -37,6 +38,8 @@ def train(recipe: Recipe, options: Options) -> bool:
     validation = find_validation(recipe, options, reporter)
     state = setup(fabric, precision, recipe, options.run, patches)
     resume(state, options, reporter)
+    if note := slow_note(fabric.device.type):
+        reporter.say(note)
     seconds, memory = estimate(state)
     rest = recipe.train.iterations - state.iteration
     reporter.say(

@@ -2,7 +2,7 @@
 
 from mambairv2.ops.drop_in import selective_scan_fn
 
-__all__ = ["backends", "selective_scan_fn"]
+__all__ = ["backends", "selective_scan_fn", "slow_note"]
 
 
 def backends() -> dict[str, str | None]:
@@ -15,3 +15,9 @@ def backends() -> dict[str, str | None]:
     if triton is None and not gpu.INTERPRETED and not torch.cuda.is_available():
         triton = "torch finds no GPU"
     return {"reference": None, "chunked": None, "sdpa": None, "cpu": cpu.unavailable(), "triton": triton}
+
+
+def slow_note(device: str) -> str | None:
+    """Return a line to tell where a device ("cpu", "cuda", …) does without the kernels made for it, else None."""
+    missing = backends().get({"cpu": "cpu", "cuda": "triton"}.get(device, ""))
+    return None if missing is None else f"note: plain torch runs, several times slower: {missing}"
