@@ -121,9 +121,11 @@ def _forward(given: _ConvBlock, keep: bool) -> tuple[Tensor, ...]:
         return y, *nothing
     hidden = linear_forward(given.into())
     joined, conv = depthwise_forward(given.between(hidden), keep)
+    if not keep:
+        del hidden  # the largest of all, and nobody reads it again
     y = joined if given.last is None else linear_forward(given.back(joined))
     kept = (hidden, conv, joined) if keep else (None, None, None)
-    return y, *(given.x.new_empty(0) if t is None or t is y else t for t in kept)
+    return y, *(y.new_empty(0) if t is None or t is y else t for t in kept)
 
 
 def _fused(given: _ConvBlock, y: Tensor) -> None:

@@ -101,21 +101,17 @@ def _forward(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
         y, *nothing = _outputs(given, keep)
         _fused(given, y)
         return y, *nothing
-    parts, y = _apart(given, keep)
-    return y, *(parts if keep else _outputs(given, keep)[1:])
-
-
-def _apart(given: ScanPass, keep: bool) -> tuple[_Parts, Tensor]:
-    """Run the parts one by one."""
-    hidden = linear_forward(_into(given))
-    u, conv = depthwise_forward(_between(given, hidden), keep)
+    inner = linear_forward(_into(given))
+    u, conv = depthwise_forward(_between(given, inner), keep)
+    if not keep:
+        del inner  # as large as u, and nobody reads it again
     u = u.flatten(1, 2)
     projected = linear_forward(_project(given, u))
     dt, B, C = _split(given, projected)
     delta = linear_forward(_steps(given, dt))
-    scanned, _, states = cpu.scan_forward(_scan(given, u, delta, B, C), keep)
-    y = linear_forward(_back(given, scanned)).view(given.x.shape)
-    return _Parts(hidden, conv, u, projected, delta, scanned, states), y
+    y, _, states = cpu.scan_forward(_scan(given, u, delta, B, C), keep)
+    out = linear_forward(_back(given, y)).view(given.x.shape)
+    return out, *(_Parts(inner, conv, u, projected, delta, y, states) if keep else (out.new_empty(0) for _ in range(7)))
 
 
 def _backward(dy: Tensor, given: ScanPass, parts: _Parts) -> list[Tensor | None]:
