@@ -38,8 +38,8 @@ def agree(run: Callable[..., Tensor], given: Sequence[Tensor]) -> None:
         y = run(backend, *leaves)
         y.backward(torch.cos(torch.arange(y.numel(), dtype=y.dtype)).view_as(y))
         results.append([y.detach(), *(torch.zeros_like(t) if t.grad is None else t.grad for t in leaves)])
-    for expected, found in zip(*results, strict=True):
-        close(found, expected, 10)
+    for i, (expected, found) in enumerate(zip(*results, strict=True)):
+        close(found, expected, 10 if i else 1)  # a gradient goes through several float32 sums
 
 
 def block_of_attention(dtype: torch.dtype, image: tuple[int, int, int], embed: int, heads: int) -> list[Tensor]:
@@ -134,7 +134,7 @@ def test_scan_pass(image, dim, rank, routed, dtype):
     given = pass_of(dtype, image, dim, rank, routed)
 
     def run(backend: str, *real: Tensor) -> Tensor:
-        scan = "cpu" if backend == "cpu" else "chunked"
+        scan = "cpu" if backend == "cpu" else "reference"
         return scan_pass(ScanPass(*real, *given[17:]), backend=scan, dense=backend)
 
     agree(run, given[:17])

@@ -80,7 +80,7 @@ def _forward(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _backward(dy: Tensor, block: _Block, mixed: Tensor, lse: Tensor) -> list[Tensor | None]:
-    """Queries, keys and values are made again: that takes less than keeping them."""
+    """Queries, keys and values are made again: kept, they would take three times the memory of x."""
     none = (None, None, None, None)
     into = Linear(block.x, block.qkv_weight, block.qkv_bias, block.gamma, block.beta, *none[:3], block.eps, False)
     back = Linear(mixed, block.proj_weight, block.proj_bias, *none, None, 0.0, False)

@@ -129,7 +129,7 @@ def attention_backward(
     forward.out, forward.lse = out.data_ptr(), lse.data_ptr()
     dout = dout.contiguous()
     windows = qkv.shape[0] * qkv.shape[1] * qkv.shape[2] // WINDOW**2
-    parts = max(1, min(16, windows // 4))
+    parts = native.parts_for(windows // 4)
     dqkv = torch.empty_like(alive[0])
     dtable = qkv.new_empty(bias_table.shape)
     args = native.AttentionGradArgs(forward, pointer(dout), pointer(dqkv), pointer(dtable), parts)
