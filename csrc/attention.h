@@ -230,7 +230,7 @@ template <class T> void attention_block_forward(const AttentionBlockArgs<T> &a) 
     const Tables<T> tables(attention, false);
     const LinearArgs<T> in{a.x, a.qkv_weight, a.qkv_bias, a.gamma, a.beta, nullptr, nullptr, nullptr, nullptr, TOKENS, embed, 3 * embed, embed, a.eps, 0, 1};
     const LinearArgs<T> back{nullptr, a.proj_weight, a.proj_bias, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, TOKENS, embed, embed, embed, 0, 0, 1};
-    const Buffer<T> in_columns = transposed(in.weight, in.out, in.in), back_columns = transposed(back.weight, back.out, back.in);
+    const Scratch<T> in_columns = panels(in.weight, in.out, in.in), back_columns = panels(back.weight, back.out, back.in);
     mir::parallel(attention.batch * windows, attention.threads, [&](int64_t task) {
         const Window<T> w(attention, task / windows, task % windows);
         Scratch<T> buffer, qkv(TOKENS * 3 * embed + 3), mixed(TOKENS * embed);

@@ -60,14 +60,13 @@ template <class T, int K> struct ConvBlockTile {
             map.gather(count, [&](int64_t r) { return a.first.x + tokens.token[n + r] * stride; });
             T *to = &hidden[from ? n * row : tail()];
             map.template map<true>(count, [=](int64_t r, int64_t o, int lanes, V v) { store(to + r * step + o, gelu_behind ? gelu<T>(v) : v, lanes); });
-            for (int64_t r = 0; r < count; r++) {
-                T *read = &tile.staged[tokens.place[n + r] * tile.wide];
-                const T *v = to + r * row + from;
-                if (conv.gamma)
-                    normalise(v, inner, conv.gamma, conv.beta, T(conv.eps), read);
-                else
-                    for (int64_t c = 0; c < inner; c += W) store(read + c, load(v + c, lanes_at<T>(c, inner)));
-            }
+            auto v = [&](int64_t r) { return to + r * row + from; };
+            auto read = [&](int64_t r) { return &tile.staged[tokens.place[n + r] * tile.wide]; };
+            if (conv.gamma)
+                normalise(count, inner, conv.gamma, conv.beta, T(conv.eps), v, read, (Moments<T> *)nullptr);
+            else
+                for (int64_t r = 0; r < count; r++)
+                    for (int64_t c = 0; c < inner; c += W) store(read(r) + c, load(v(r) + c, lanes_at<T>(c, inner)));
         }
     }
     int64_t tail() const { return BLOCK_HEIGHT * TILE_WIDTH * row; }  // of `hidden`: a block that nobody reads later
@@ -102,14 +101,15 @@ template <class T, int K> struct ConvBlockTile {
 };
 
 template <class T, int K> void conv_block_forward_kernel(const ConvBlockArgs<T> &a) {
-    const Buffer<T> first = transposed(a.first.weight, a.first.out, a.first.in), taps = taps_of(a.conv, false);
-    const Buffer<T> last = a.last.weight ? transposed(a.last.weight, a.last.out, a.last.in) : Buffer<T>();
+    const Scratch<T> first = panels(a.first.weight, a.first.out, a.first.in);
+    const Buffer<T> taps = taps_of(a.conv, false);
+    const Scratch<T> last = a.last.weight ? panels(a.last.weight, a.last.out, a.last.in) : Scratch<T>();
     LinearArgs<T> border = a.first;  // with a gate, the half that is convolved
     if (a.conv.mode == mir::GATED) {
         border.out = a.conv.channels;
         border.weight += border.out * border.in, border.bias += border.out;
     }
-    const Buffer<T> around = transposed(border.weight, border.out, border.in);
+    const Scratch<T> around = panels(border.weight, border.out, border.in);
     mir::parallel(DepthwiseTile<T, K>(a.conv, BLOCK_HEIGHT).tiles(), a.conv.threads, [&](int64_t task) {
         ConvBlockTile<T, K>(a, border, first.data(), around.data(), last.data(), taps.data()).run(task);
     });

@@ -49,8 +49,11 @@ template <class T, int K> struct DepthwiseTile {
         full_width = width + 2 * pad + NEIGHBOURS;
     }
     void find_moments() {
-        if (a.gamma)
-            everywhere([&](int64_t y, int64_t x, int64_t i) { moment[i] = moments(input(y, x), a.channels, T(a.eps)); }, [](int64_t) {});
+        if (!a.gamma) return;
+        for (int64_t y = std::max(-pad, -y0); y < std::min(height + pad, a.height - y0); y++) {
+            const int64_t from = std::max(-pad, -x0), to = std::min(width + pad, a.width - x0);
+            moments(to - from, a.channels, T(a.eps), [&](int64_t x) { return input(y, from + x); }, &moment[place(y, from)]);
+        }
     }
     template <class F> void by_chunks(F &&f) {
         for (c0 = 0; c0 < a.channels; c0 += chunk_wide) {

@@ -89,7 +89,9 @@ template <class T> void draw_backward(const DrawGradArgs<T> &g) {
     using V = Vec<T>;
     const DrawArgs<T> &a = g.forward;
     const int64_t wide = whole_vectors<T>(a.prompts);
-    const Buffer<T> columns = transposed(a.pool, a.prompts, a.width);  // (width, wide)
+    Buffer<T> columns(a.width * wide);  // the pool transposed, zeros behind
+    for (int64_t p = 0; p < a.prompts; p++)
+        for (int64_t n = 0; n < a.width; n++) columns[n * wide + p] = a.pool[p * a.width + n];
     const T scale = T(1 / a.temperature);
     mir::parallel(g.parts, a.threads, [&](int64_t part) {
         Buffer<T> ds(wide);

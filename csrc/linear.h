@@ -21,17 +21,25 @@ constexpr int TILE_ROWS = 4, TILE_COLUMNS = 3;  // 12 sums
 #endif
 constexpr int LINEAR_BLOCK = 64;  // tokens
 
-// sum[r][c] += Σ_k s[r, k] · v[k, c] for scalars s and vectors v: the one loop of every product below. Two pointers to four
-// rows each, since offsets of eight rows would not stay in registers.
+// sum[r][c] += Σ_k s[r, k] · v[k, c] for scalars s and vectors v: the one loop of every product below. A pointer to every third
+// row, which the compiler must not trace to one another: offsets of eight rows would not stay in registers.
 template <class T, int C>
 inline void product(Vec<T> (&sum)[TILE_ROWS][C], const T *s, int64_t s_row, int64_t s_step, const T *v, int64_t v_step, int64_t count) {
-    for (int64_t k = 0; k < count; k++, s += s_step, v += v_step) {
+    constexpr int POINTERS = (TILE_ROWS + 2) / 3;
+    const T *rows[POINTERS];
+#pragma GCC unroll 3
+    for (int p = 0; p < POINTERS; p++) {
+        rows[p] = s + 3 * p * s_row;
+        asm("" : "+r"(rows[p]));
+    }
+    for (int64_t k = 0; k < count; k++, v += v_step) {
         Vec<T> x[C];
         for (int c = 0; c < C; c++) x[c] = load(v + c * Simd<T>::W);
-        const T *half = s + 4 * s_row;
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; r++)
-            for (int c = 0; c < C; c++) sum[r][c] += x[c] * (r < 4 ? s[r * s_row] : half[(r - 4) * s_row]);
+            for (int c = 0; c < C; c++) sum[r][c] += x[c] * rows[r / 3][r % 3 * s_row];
+#pragma GCC unroll 3
+        for (int p = 0; p < POINTERS; p++) rows[p] += s_step;
     }
 }
 
@@ -48,55 +56,75 @@ template <class T> inline int64_t whole_vectors(int64_t n) { return (n + Simd<T>
 // Lanes of the vector at column i of n that hold something.
 template <class T> inline int lanes_at(int64_t i, int64_t n) { return (int)std::min<int64_t>(Simd<T>::W, n - i); }
 
-// Mean and one over the standard deviation of n values.
+// Mean and one over the standard deviation of some values.
 template <class T> struct Moments {
     T mean, inverse;
 };
-template <class T> inline Moments<T> moments(const T *x, int64_t n, T eps) {
+
+// f(i, lanes) for each vector of n values, the whole ones apart.
+template <class T, class F> inline void by_vectors(int64_t n, F &&f) {
     constexpr int W = Simd<T>::W;
-    Vec<T> total = {}, squares = {};
-    for (int64_t i = 0; i < n; i += W) total += load(x + i, lanes_at<T>(i, n));
-    const T mean = sum<T>(total) / n;
-    for (int64_t i = 0; i < n; i += W) {
-        const int lanes = lanes_at<T>(i, n);
-        const Vec<T> d = first<T>(load(x + i, lanes) - mean, lanes);
-        squares += d * d;
-    }
-    return {mean, T(1) / std::sqrt(sum<T>(squares) / n + eps)};
+    int64_t i = 0;
+    for (; i + W <= n; i += W) f(i, std::integral_constant<int, W>{});
+    if (i < n) f(i, (int)(n - i));
 }
 
-// (x - mean) · inverse · gamma + beta for n values, C vectors that stay in registers; zeros behind.
-template <class T, int C> inline Moments<T> normalise(const T *x, int64_t n, const T *gamma, const T *beta, T eps, T *to) {
-    constexpr int W = Simd<T>::W;
-    const int tail = (int)n - (C - 1) * W;
-    auto lanes = [&](int c) { return c < C - 1 ? W : tail; };
-    Vec<T> v[C], total = {}, squares = {};
-    for (int c = 0; c < C; c++) v[c] = load(x + c * W, lanes(c)), total += v[c];
-    const T mean = sum<T>(total) / n;
-    for (int c = 0; c < C; c++) {
-        v[c] -= mean;
-        if (c == C - 1) v[c] = first<T>(v[c], tail);
-        squares += v[c] * v[c];
+// As many tokens at a time as add up their lanes together.
+template <class T> constexpr int NORM_TOKENS = std::min(8, Simd<T>::W);
+
+template <class T> struct NormTokens {
+    static constexpr int N = NORM_TOKENS<T>;
+    using V = Vec<T>;
+    const T *x[N];
+    T mean[Simd<T>::W], inverse[Simd<T>::W];
+
+    void find(int64_t n, T eps) {
+        V total[N] = {}, squares[N] = {};
+        by_vectors<T>(n, [&](int64_t i, int lanes) {
+#pragma GCC unroll 8
+            for (int r = 0; r < N; r++) total[r] += load(x[r] + i, lanes);
+        });
+        store(mean, sums<T, N>(total) / T(n));
+        by_vectors<T>(n, [&](int64_t i, int lanes) {
+#pragma GCC unroll 8
+            for (int r = 0; r < N; r++) {
+                const V d = first<T>(load(x[r] + i, lanes) - mean[r], lanes);
+                squares[r] += d * d;
+            }
+        });
+        store(inverse, T(1) / square_root<T>(sums<T, N>(squares) / T(n) + eps));
     }
-    const T inverse = T(1) / std::sqrt(sum<T>(squares) / n + eps);
-    for (int c = 0; c < C; c++) store(to + c * W, v[c] * inverse * load(gamma + c * W, lanes(c)) + load(beta + c * W, lanes(c)));
-    return {mean, inverse};
+};
+
+// Moments of n values each of `count` tokens: where(r) is where token r lies.
+template <class T, class X> inline void moments(int64_t count, int64_t n, T eps, X &&where, Moments<T> *moment) {
+    constexpr int N = NORM_TOKENS<T>;
+    for (int64_t r0 = 0; r0 < count; r0 += N) {
+        NormTokens<T> t;
+        for (int r = 0; r < N; r++) t.x[r] = where(std::min(r0 + r, count - 1));
+        t.find(n, eps);
+        for (int r = 0; r < N && r0 + r < count; r++) moment[r0 + r] = {t.mean[r], t.inverse[r]};
+    }
 }
-template <class T> inline Moments<T> normalise(const T *x, int64_t n, const T *gamma, const T *beta, T eps, T *to) {
-    constexpr int W = Simd<T>::W;
-    switch ((n + W - 1) / W) {
-    case 1: return normalise<T, 1>(x, n, gamma, beta, eps, to);
-    case 2: return normalise<T, 2>(x, n, gamma, beta, eps, to);
-    case 3: return normalise<T, 3>(x, n, gamma, beta, eps, to);
-    case 4: return normalise<T, 4>(x, n, gamma, beta, eps, to);
-    case 6: return normalise<T, 6>(x, n, gamma, beta, eps, to);
+
+// The same, and (x - mean) · inverse · gamma + beta, whole vectors with zeros behind, to to(r).
+template <class T, class X, class Y>
+inline void normalise(int64_t count, int64_t n, const T *gamma, const T *beta, T eps, X &&where, Y &&to, Moments<T> *moment) {
+    constexpr int N = NORM_TOKENS<T>;
+    for (int64_t r0 = 0; r0 < count; r0 += N) {
+        NormTokens<T> t;
+        T *y[N];
+        for (int r = 0; r < N; r++) t.x[r] = where(std::min(r0 + r, count - 1)), y[r] = to(std::min(r0 + r, count - 1));
+        for (int r = 0; r < N; r++)
+            for (int64_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(where(std::min(r0 + N + r, count - 1)) + i);
+        t.find(n, eps);
+        by_vectors<T>(n, [&](int64_t i, int lanes) {
+            const Vec<T> g = load(gamma + i, lanes), b = load(beta + i, lanes);
+#pragma GCC unroll 8
+            for (int r = 0; r < N; r++) store(y[r] + i, (load(t.x[r] + i, lanes) - t.mean[r]) * t.inverse[r] * g + b);
+        });
+        for (int r = 0; moment && r < N && r0 + r < count; r++) moment[r0 + r] = {t.mean[r], t.inverse[r]};
     }
-    const Moments<T> m = moments(x, n, eps);
-    for (int64_t i = 0; i < n; i += W) {
-        const int lanes = lanes_at<T>(i, n);
-        store(to + i, (load(x + i, lanes) - m.mean) * m.inverse * load(gamma + i, lanes) + load(beta + i, lanes));
-    }
-    return m;
 }
 
 template <class T> struct LinearBlock {
@@ -104,7 +132,7 @@ template <class T> struct LinearBlock {
     using V = Vec<T>;
     const LinearArgs<T> &a;
     const int64_t in_wide, out_wide;
-    const T *columns;  // (in, out_wide): the weight transposed, zeros behind
+    const T *columns;  // panels of the weight
     Scratch<T> copy;
     const T *rows = nullptr;  // the staged tokens
     int64_t row = 0;          // and from one to the next
@@ -124,18 +152,13 @@ template <class T> struct LinearBlock {
     // The same for tokens anywhere: where(r) is where token r lies.
     template <class F> void gather(int64_t count, F &&where) {
         view(copy.data(), in_wide);
-        for (int64_t r = 0; r < LINEAR_BLOCK; r++) {
-            T *to = &copy[r * in_wide];
-            if (r >= count) {
-                std::fill(to, to + in_wide, T(0));
-                continue;
-            }
-            const T *x = where(r);
-            if (a.gamma)
-                moment[r] = normalise(x, a.in, a.gamma, a.beta, T(a.eps), to);
-            else
-                for (int64_t i = 0; i < a.in; i += W) store(to + i, load(x + i, lanes_at<T>(i, a.in)));
-        }
+        auto to = [&](int64_t r) { return copy.data() + r * in_wide; };
+        if (a.gamma)
+            normalise(count, a.in, a.gamma, a.beta, T(a.eps), where, to, moment);
+        else
+            for (int64_t r = 0; r < count; r++)
+                for (int64_t i = 0; i < a.in; i += W) store(to(r) + i, load(where(r) + i, lanes_at<T>(i, a.in)));
+        std::fill(to(count), to(LINEAR_BLOCK), T(0));
     }
 
     // emit(row, column, lanes, value) for each vector of the map of the staged tokens, before GELU. A long emit would push the
@@ -148,14 +171,13 @@ template <class T> struct LinearBlock {
             const int64_t o = first * W;
             const int tail = lanes_at<T>(o + (C - 1) * W, out);
             auto lanes = [&](int c) { return c < C - 1 ? W : tail; };
-            V start[C];
-            for (int c = 0; c < C; c++) start[c] = bias ? load(bias + o + c * W, lanes(c)) : V{};
             for (int64_t r = 0; r < count; r += TILE_ROWS) {
-                V sum[TILE_ROWS][C];
+                V start[C], sum[TILE_ROWS][C];
+                for (int c = 0; c < C; c++) start[c] = bias ? load(bias + o + c * W, lanes(c)) : V{};
 #pragma GCC unroll 8
                 for (int i = 0; i < TILE_ROWS; i++)
                     for (int c = 0; c < C; c++) sum[i][c] = start[c];
-                product<T, C>(sum, from + r * step, step, 1, weight + o, wide, in);
+                product<T, C>(sum, from + r * step, step, 1, weight + o * in, C * W, in);
                 auto emit_row = [&](int i) {
                     if (r + i < count)
                         for (int c = 0; c < C; c++) emit(r + i, o + c * W, lanes(c), sum[i][c]);
@@ -172,18 +194,33 @@ template <class T> struct LinearBlock {
     }
 };
 
-template <class T> Buffer<T> transposed(const T *weight, int64_t out, int64_t in) {
-    const int64_t wide = whole_vectors<T>(out);
-    Buffer<T> columns(in * wide);
-    for (int64_t o = 0; o < out; o++)
-        for (int64_t i = 0; i < in; i++) columns[i * wide + o] = weight[o * in + i];
-    return columns;
+// A weight (out, in) as the products read it: for each of by_columns' groups of C vectors of outputs, (in, C · W) without gaps,
+// zeros behind the last output.
+template <class T> Scratch<T> panels(const T *weight, int64_t out, int64_t in) {
+    constexpr int W = Simd<T>::W;
+    Scratch<T> packed(in * whole_vectors<T>(out));
+    by_columns((int)(whole_vectors<T>(out) / W), [&](auto width, int first) {
+        constexpr int C = decltype(width)::value;
+        T *to = packed.data() + first * W * in;
+        for (int c = 0; c < C; c++)
+            for (int64_t i = 0; i < in; i += W) {
+                const int lanes = lanes_at<T>(i, in);
+                Vec<T> v[W];
+                for (int l = 0; l < W; l++) {
+                    const int64_t o = (first + c) * W + l;
+                    v[l] = o < out ? load(weight + o * in + i, lanes) : Vec<T>{};
+                }
+                transpose<T>(v);
+                for (int l = 0; l < lanes; l++) store(to + ((i + l) * C + c) * W, v[l]);
+            }
+    });
+    return packed;
 }
 
 // What becomes of each vector of the map, known to the compiler: sums stay in registers.
 template <class T, bool GELU, bool RESIDUAL, bool SKIP> void linear_forward_as(const LinearArgs<T> &a) {
     using V = Vec<T>;
-    const Buffer<T> columns = transposed(a.weight, a.out, a.in);
+    const Scratch<T> columns = panels(a.weight, a.out, a.in);
     mir::parallel((a.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, a.threads, [&](int64_t task) {
         const int64_t r0 = task * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.rows - r0), out = a.out;
         T *y = a.y + r0 * out;
@@ -248,11 +285,18 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
     constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const LinearArgs<T> &a = g.forward;
-    const Buffer<T> columns = a.gelu ? transposed(a.weight, a.out, a.in) : Buffer<T>();
+    const Scratch<T> columns = a.gelu ? panels(a.weight, a.out, a.in) : Scratch<T>();
     const int64_t blocks = (a.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, in_wide = whole_vectors<T>(a.in), out_wide = whole_vectors<T>(a.out);
     const int64_t out_tiles = (a.out + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, dy_wide = std::max(out_wide, out_tiles);
-    Buffer<T> weight(a.out * in_wide);  // zeros behind
-    for (int64_t o = 0; o < a.out; o++) std::copy(a.weight + o * a.in, a.weight + (o + 1) * a.in, &weight[o * in_wide]);
+    Scratch<T> weight(a.out * in_wide);  // for each of by_columns' groups of C vectors of inputs (out, C · W), zeros behind
+    by_columns((int)(in_wide / W), [&](auto width, int first) {
+        constexpr int C = decltype(width)::value;
+        for (int64_t o = 0; o < a.out; o++)
+            for (int64_t c = 0; c < C; c++) {
+                const int64_t i = (first + c) * W;
+                store(&weight[(first * a.out + o * C + c) * W], load(a.weight + o * a.in + i, lanes_at<T>(i, a.in)));
+            }
+    });
     const int64_t normed = a.gamma ? a.in : 0, scaled = a.skip ? a.out : 0;
     Parts<T> dweights(g.dweight, g.parts, a.out * a.in), dbiases(g.dbias, g.parts, a.out), dgammas(g.dgamma, g.parts, normed);
     Parts<T> dbetas(g.dbeta, g.parts, normed), dscales(g.dscale, g.parts, scaled);
@@ -283,7 +327,7 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
                 constexpr int C = decltype(width)::value;
                 for (int64_t r = 0; r < count; r += TILE_ROWS) {
                     V sum[TILE_ROWS][C] = {};
-                    product<T, C>(sum, &dy[r * dy_wide], dy_wide, 1, &weight[first * W], in_wide, a.out);
+                    product<T, C>(sum, &dy[r * dy_wide], dy_wide, 1, &weight[first * W * a.out], C * W, a.out);
                     for (int i = 0; i < TILE_ROWS; i++)
                         for (int c = 0; c < C; c++) store(&dx[(r + i) * in_wide + (first + c) * W], sum[i][c]);
                 }

@@ -51,8 +51,8 @@ template <class T> void likeliest(const RoutingArgs<T> &a) {
 // From the tokens to their prompts, a block at a time: the logits of the image are never written.
 template <class T> void choose(const ChoiceArgs<T> &a) {
     using V = Vec<T>;
-    const Buffer<T> first_columns = transposed(a.first.weight, a.first.out, a.first.in);
-    const Buffer<T> second_columns = transposed(a.second.weight, a.second.out, a.second.in);
+    const Scratch<T> first_columns = panels(a.first.weight, a.first.out, a.first.in);
+    const Scratch<T> second_columns = panels(a.second.weight, a.second.out, a.second.in);
     const int64_t middle = whole_vectors<T>(a.first.out), prompts = a.second.out, wide = whole_vectors<T>(prompts);
     mir::parallel((a.first.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, a.first.threads, [&](int64_t task) {
         const int64_t r0 = task * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.first.rows - r0);

@@ -18,6 +18,16 @@ using mir::ScanArgs;
 using mir::ScanGradArgs;
 
 constexpr int64_t PIECES = 8;
+constexpr int STEPS = 16;  // that are run at a time; a chunk is some of them
+static_assert(SCAN_CHUNK % STEPS == 0, "a chunk begins where some steps do");
+
+// What some steps read that all channels share, brought together: by label the tokens lie anywhere in the image.
+template <class T, int N_MAX> struct Ahead {
+    int64_t first;
+    int count, next_count;
+    int64_t token[STEPS], next[STEPS];
+    T B[STEPS][N_MAX], C[STEPS][N_MAX];
+};
 
 // One block of channels of one image. NS states known to the compiler, or 0.
 template <class T, int NS> struct ScanBlock {
@@ -61,21 +71,18 @@ template <class T, int NS> struct ScanBlock {
         return a.softplus ? softplus<T>(x) : x;
     }
 
-    // What a few steps read, brought together: by label the tokens lie anywhere in the image, and the softplus of one step
-    // need not wait for the state of the step before.
-    static constexpr int STEPS = 16;
-    struct Ahead {
-        V u[STEPS], delta[STEPS];
-        T B[STEPS][N_MAX], C[STEPS][N_MAX];
-        int64_t token[STEPS];
-    };
-    void look_ahead(Ahead &to, int64_t i0, int count) const {
+    void look_ahead(Ahead<T, N_MAX> &to, int64_t i0, int64_t i1) const {
         const int n = states();
-        for (int j = 0; j < count; j++) {
-            const int64_t t = token(i0 + j);
-            to.token[j] = t;
-            to.u[j] = load(a.u + t * a.u_stride + c0, lanes);
-            to.delta[j] = step(t);
+        to.first = i0;
+        to.count = (int)std::min<int64_t>(STEPS, i1 - i0), to.next_count = (int)std::min<int64_t>(STEPS, i1 - i0 - to.count);
+        for (int j = 0; j < to.next_count; j++) {
+            const int64_t t = to.next[j] = token(i0 + STEPS + j);
+            __builtin_prefetch(a.B + t * a.B_stride);
+            __builtin_prefetch(a.C + t * a.C_stride);
+            if (a.delta_weight) __builtin_prefetch(a.delta + t * a.delta_stride);
+        }
+        for (int j = 0; j < to.count; j++) {
+            const int64_t t = to.token[j] = token(i0 + j);
             std::copy(a.B + t * a.B_stride, a.B + t * a.B_stride + n, to.B[j]);
             std::copy(a.C + t * a.C_stride, a.C + t * a.C_stride + n, to.C[j]);
             if (!a.prompt) continue;
@@ -83,38 +90,34 @@ template <class T, int NS> struct ScanBlock {
             for (int s = 0; s < n; s++) to.C[j][s] += prompt[s];
         }
     }
-    void fetch(int64_t t) const {
-        __builtin_prefetch(a.u + t * a.u_stride + c0);
-        __builtin_prefetch(a.delta + t * a.delta_stride + (a.delta_weight ? 0 : c0));
-        __builtin_prefetch(a.B + t * a.B_stride);
-        __builtin_prefetch(a.C + t * a.C_stride);
-        __builtin_prefetch(a.y + t * a.channels + c0, 1);
-    }
+    // The channels of a token may lie across two cache lines.
+    void fetch(const T *row) const { __builtin_prefetch(row + c0), __builtin_prefetch(row + c0 + lanes - 1); }
 
-    // Steps i0 to i1 from state h, which becomes the last one. Writes y if asked; adds up the steps.
-    template <bool EMIT> V run(int64_t i0, int64_t i1, V *state) const {
+    // Some steps from a state, which becomes the last one. Writes y if asked; returns the sum of the steps.
+    template <bool EMIT> V run(const Ahead<T, N_MAX> &ahead, V *state) const {
         const int n = states();
-        V h[N_MAX], total = {};
-        Ahead ahead;
+        V h[N_MAX], total = {}, us[STEPS], deltas[STEPS];
+        // Apart, since the softplus of one step need not wait for the state of the step before.
+        for (int j = 0; j < ahead.count; j++) us[j] = load(a.u + ahead.token[j] * a.u_stride + c0, lanes), deltas[j] = step(ahead.token[j]);
+        for (int j = 0; j < ahead.next_count; j++) {
+            fetch(a.u + ahead.next[j] * a.u_stride);
+            if (!a.delta_weight) fetch(a.delta + ahead.next[j] * a.delta_stride);
+            if (a.y != a.u) fetch(a.y + ahead.next[j] * a.channels);
+        }
+        if (EMIT && a.states && ahead.first % SCAN_CHUNK == 0) keep(ahead.first / SCAN_CHUNK, state);
         for (int s = 0; s < n; s++) h[s] = state[s];
-        for (int64_t i = i0; i < i1; i += STEPS) {
-            const int count = (int)std::min<int64_t>(STEPS, i1 - i);
-            look_ahead(ahead, i, count);
-            for (int64_t j = i + STEPS; j < std::min(i + 2 * STEPS, i1); j++) fetch(token(j));
-            for (int j = 0; j < count; j++) {
-                if (EMIT && a.states && (i + j) % SCAN_CHUNK == 0) keep((i + j) / SCAN_CHUNK, h);
-                const V u = ahead.u[j], delta = ahead.delta[j], drive = delta * u;
-                V y = D * u;
+        for (int j = 0; j < ahead.count; j++) {
+            const V u = us[j], delta = deltas[j], drive = delta * u;
+            V y = D * u;
 #pragma GCC unroll 16
-                for (int s = 0; s < n; s++) {
-                    h[s] = exp2v(delta * A2[s]) * h[s] + drive * ahead.B[j][s];
-                    if (EMIT) y += h[s] * ahead.C[j][s];
-                }
-                if (EMIT)
-                    store(a.y + ahead.token[j] * a.channels + c0, y, lanes);
-                else
-                    total += delta;
+            for (int s = 0; s < n; s++) {
+                h[s] = exp2v(delta * A2[s]) * h[s] + drive * ahead.B[j][s];
+                if (EMIT) y += h[s] * ahead.C[j][s];
             }
+            if (EMIT)
+                store(a.y + ahead.token[j] * a.channels + c0, y, lanes);
+            else
+                total += delta;
         }
         for (int s = 0; s < n; s++) state[s] = h[s];
         return total;
@@ -133,55 +136,81 @@ template <class T, int NS> struct ScanBlock {
     }
 };
 
+// Neighbouring blocks, which go through the tokens together: a row is fetched once for all of them.
+template <class T, int NS> struct ScanGroup {
+    using V = Vec<T>;
+    std::vector<ScanBlock<T, NS>> blocks;
+    Ahead<T, ScanBlock<T, NS>::N_MAX> ahead;
+
+    ScanGroup(const ScanArgs<T> &a, int64_t image, int64_t first, int64_t last) {
+        for (int64_t block = first; block < last; block++) blocks.emplace_back(a, image, block);
+    }
+    int64_t size() const { return (int64_t)blocks.size(); }
+
+    // Steps i0 to i1. state: (blocks, n); total: (blocks), to which the steps are added if y is not asked for.
+    template <bool EMIT> void run(int64_t i0, int64_t i1, V *state, V *total) {
+        for (int64_t i = i0; i < i1; i += STEPS) {
+            blocks[0].look_ahead(ahead, i, i1);
+            for (int64_t k = 0; k < size(); k++) {
+                const V steps = blocks[k].template run<EMIT>(ahead, state + k * blocks[k].states());
+                if (!EMIT) total[k] += steps;
+            }
+        }
+    }
+};
+
 template <class T, int NS> void scan_forward_states(const ScanArgs<T> &a) {
     constexpr int W = Simd<T>::W;
-    const int64_t blocks = (a.channels + W - 1) / W, tasks = a.batch * blocks;
-    // More threads than blocks: cut the tokens into segments, find how each would end from zero, then run
+    const int64_t blocks = (a.channels + W - 1) / W, n = a.n, chunks = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK;
+    const int64_t together = std::clamp<int64_t>(a.threads > 1 ? a.batch * blocks / (2 * a.threads) : blocks, 1, std::max<int64_t>(blocks, 1));
+    const int64_t groups = (blocks + together - 1) / together, tasks = a.batch * groups;
+    auto group = [&](int64_t task) {
+        const int64_t first = task % groups * together;
+        return ScanGroup<T, NS>(a, task / groups, first, std::min(first + together, blocks));
+    };
+    // More threads than groups: cut the tokens into segments, find how each would end from zero, then run
     // them all from their true starts. Segments are whole chunks.
-    const int64_t chunks = (a.length + SCAN_CHUNK - 1) / SCAN_CHUNK;
     int64_t segments = 1;
     if (a.threads >= 2 * tasks && tasks > 0) segments = std::min(2 * a.threads / tasks, std::max<int64_t>(1, chunks / 4));
     if (segments <= 1) {
-        // Blocks that the threads do not divide evenly are cut into pieces, each waiting for the one before it, which some
+        // Groups that the threads do not divide evenly are cut into pieces, each waiting for the one before it, which some
         // thread has taken by then.
         const int64_t pieces = a.threads > 1 && tasks % a.threads ? std::clamp<int64_t>(chunks, 1, PIECES) : 1;
-        Buffer<Vec<T>> states(tasks * a.n, Vec<T>{});
+        Buffer<Vec<T>> states(tasks * together * n, Vec<T>{});
         std::vector<std::atomic<int64_t>> done(tasks);
         mir::parallel(tasks * pieces, a.threads, [&](int64_t i) {
             const int64_t task = i % tasks, piece = i / tasks;
-            ScanBlock<T, NS> block(a, task / blocks, task % blocks);
+            auto from = [&](int64_t p) { return std::min(chunks * p / pieces * SCAN_CHUNK, a.length); };
+            ScanGroup<T, NS> some = group(task);
             while (done[task].load(std::memory_order_acquire) < piece) std::this_thread::yield();
-            Vec<T> *h = &states[task * a.n];
-            block.template run<true>(a.length * piece / pieces, a.length * (piece + 1) / pieces, h);
-            if (piece == pieces - 1) block.finish(h);
+            Vec<T> *h = &states[task * together * n];
+            some.template run<true>(from(piece), from(piece + 1), h, nullptr);
+            for (int64_t k = 0; piece == pieces - 1 && k < some.size(); k++) some.blocks[k].finish(h + k * n);
             done[task].store(piece + 1, std::memory_order_release);
         });
         return;
     }
-    const int64_t per = (chunks + segments - 1) / segments * SCAN_CHUNK, n = a.n;
+    const int64_t per = (chunks + segments - 1) / segments * SCAN_CHUNK;
     auto from = [&](int64_t segment) { return std::min(segment * per, a.length); };
-    const int64_t row = (n + 1) * W;  // end state and summed steps of one segment
-    Buffer<T> ends(tasks * segments * row);
+    const int64_t row = together * (n + 1);  // end states and summed steps of one segment
+    Buffer<Vec<T>> ends(tasks * segments * row, Vec<T>{});
     mir::parallel(tasks * (segments - 1), a.threads, [&](int64_t i) {
         const int64_t task = i / (segments - 1), segment = i % (segments - 1);
-        ScanBlock<T, NS> block(a, task / blocks, task % blocks);
-        Vec<T> h[MAX_STATES] = {};
-        Vec<T> total = block.template run<false>(from(segment), from(segment + 1), h);
-        T *end = &ends[(task * segments + segment) * row];
-        for (int s = 0; s < n; s++) store(end + s * W, h[s]);
-        store(end + n * W, total);
+        Vec<T> *end = &ends[(task * segments + segment) * row];
+        group(task).template run<false>(from(segment), from(segment + 1), end, end + together * n);
     });
     mir::parallel(tasks * segments, a.threads, [&](int64_t i) {
         const int64_t task = i / segments, segment = i % segments;
-        ScanBlock<T, NS> block(a, task / blocks, task % blocks);
-        Vec<T> h[MAX_STATES] = {};
+        ScanGroup<T, NS> some = group(task);
+        Buffer<Vec<T>> h(together * n, Vec<T>{});
         for (int64_t before = 0; before < segment; before++) {
-            const T *end = &ends[(task * segments + before) * row];
-            const Vec<T> total = load(end + n * W);
-            for (int s = 0; s < n; s++) h[s] = exp2v(total * block.A2[s]) * h[s] + load(end + s * W);
+            const Vec<T> *end = &ends[(task * segments + before) * row];
+            for (int64_t k = 0; k < some.size(); k++)
+                for (int64_t s = 0; s < n; s++)
+                    h[k * n + s] = exp2v(end[together * n + k] * some.blocks[k].A2[s]) * h[k * n + s] + end[k * n + s];
         }
-        block.template run<true>(from(segment), from(segment + 1), h);
-        if (segment == segments - 1) block.finish(h);
+        some.template run<true>(from(segment), from(segment + 1), h.data(), nullptr);
+        for (int64_t k = 0; segment == segments - 1 && k < some.size(); k++) some.blocks[k].finish(&h[k * n]);
     });
 }
 
@@ -228,7 +257,11 @@ template <class T, int NS> void scan_backward_block(const ScanGradArgs<T> &g, in
         for (int i = 0; i < count; i++) {
             Step &step = steps[i];
             const int64_t t = step.token = block.token(i0 + i);
-            if (i + block.STEPS < count) block.fetch(block.token(i0 + i + block.STEPS));
+            if (i + STEPS < count) {
+                const int64_t later = block.token(i0 + i + STEPS);
+                block.fetch(a.u + later * a.u_stride), block.fetch(a.delta + later * a.delta_stride), block.fetch(g.dy + later * a.channels);
+                __builtin_prefetch(a.B + later * a.B_stride), __builtin_prefetch(a.C + later * a.C_stride);
+            }
             const V raw = load(a.delta + t * a.delta_stride + c0, lanes) + block.bias;
             step.u = load(a.u + t * a.u_stride + c0, lanes);
             step.dy = load(g.dy + t * a.channels + c0, lanes);

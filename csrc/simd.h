@@ -96,7 +96,13 @@ template <class T> inline Vec<T> first(Vec<T> v, int lanes) {
 // 1 / x, within an ulp or two.
 template <class T> inline Vec<T> reciprocal(Vec<T> x) { return 1 / x; }
 
+template <class T> inline Vec<T> square_root(Vec<T> x) {
+    for (int l = 0; l < Simd<T>::W; l++) x[l] = std::sqrt(x[l]);
+    return x;
+}
+
 #if MIR_BYTES == 64
+template <> inline Vec<float> square_root<float>(Vec<float> x) { return _mm512_sqrt_ps(x); }
 template <> inline Vec<float> first<float>(Vec<float> v, int lanes) {
     return _mm512_maskz_mov_ps((__mmask16)((1u << lanes) - 1), v);
 }
@@ -114,6 +120,7 @@ template <> inline void store<float>(float *p, Vec<float> v, int lanes) {
 inline __m256i lane_mask(int lanes) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+template <> inline Vec<float> square_root<float>(Vec<float> x) { return _mm256_sqrt_ps(x); }
 template <> inline Vec<float> first<float>(Vec<float> v, int lanes) {
     return _mm256_and_ps(v, _mm256_castsi256_ps(lane_mask(lanes)));
 }
@@ -214,11 +221,12 @@ inline Vec<float> exp2_fraction(Vec<float> f) {
 // 2^x; zero below 2^-126.
 inline Vec<float> exp2v(Vec<float> x) {
 #if MIR_BYTES == 64
-    const float magic = 12582912.0f;  // 1.5 · 2^23: adding it rounds to integers, on either port
-    const Vec<float> whole = (x + magic) - magic;
     // Denormals would cost an assist each, and masked scores and strong decays are full of them.
     const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-    return _mm512_maskz_scalef_ps(normal, exp2_fraction(x - whole), whole);
+    // Not from the integer below, which scalef would find itself: just under 0 the fraction would lose its digits, and a scan
+    // whose decays are close to 1 ten times its accuracy.
+    const Vec<float> fraction = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm512_maskz_scalef_ps(normal, exp2_fraction(fraction), x - fraction);
 #else
     typedef Simd<float>::I I;
     const float magic = 12582912.0f;  // 1.5 · 2^23: adding it leaves the nearest integer in the low bits
