@@ -72,13 +72,17 @@ template <class T, int K> struct ConvBlockTile {
     int64_t tail() const { return BLOCK_HEIGHT * TILE_WIDTH * row; }  // of `hidden`: a block that nobody reads later
 
     void convolve() {
-        T *to = a.last.weight ? joined.data() : nullptr;
+        // By value: a store may change any member.
+        const bool last = a.last.weight;
+        const T *u = gated ? hidden.data() : &tile.staged[tile.place(0, 0) * tile.wide], *bias = conv.bias;
+        T *to = last ? joined.data() : conv.y + tile.token(0, 0) * inner;
+        const int64_t u_row = gated ? tile.width : tile.full_width, u_step = gated ? row : tile.wide;
+        const int64_t to_row = last ? tile.width : conv.width, to_step = last ? tile.wide : inner;
+        const int32_t mode = conv.mode;
         tile.by_chunks([&] {
-            tile.convolve(tile.staged, taps, [&](int64_t y, int64_t x, int64_t c, int lanes, V z) {
-                const int64_t pixel = y * tile.width + x;
-                const V u = load(gated ? &hidden[pixel * row + c] : &tile.staged[tile.place(y, x) * tile.wide + c], lanes);
-                z += load(conv.bias + c, lanes);
-                store(to ? to + pixel * tile.wide + c : conv.y + tile.token(y, x) * inner + c, joined_to<T>(conv.mode, u, z), lanes);
+            tile.convolve(tile.staged, taps, [=](int64_t y, int64_t x, int64_t c, int lanes, V z) {
+                z += load(bias + c, lanes);
+                store(to + (y * to_row + x) * to_step + c, joined_to<T>(mode, load(u + (y * u_row + x) * u_step + c, lanes), z), lanes);
             });
         });
     }

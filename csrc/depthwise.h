@@ -1,5 +1,5 @@
 // Depthwise convolution with the layer norm before it and the gate behind it. A tile of the image with its border is copied
-// into cache, channels along the lanes; four neighbours are summed at a time, so that what one loads the others use.
+// into cache, channels along the lanes; 2×4 neighbours are summed at a time, so that what one loads the others use.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -15,7 +15,8 @@ using mir::DepthwiseArgs;
 using mir::DepthwiseGradArgs;
 
 constexpr int64_t TILE_HEIGHT = 16, TILE_WIDTH = 32;
-constexpr int NEIGHBOURS = 4, CHANNEL_VECTORS = 4;
+constexpr int ROWS = 2, NEIGHBOURS = 4;
+constexpr int64_t CHUNK_BYTES = 384;  // of channels: fewer are slow to fetch, more leave the cache
 
 template <class T, int K> struct DepthwiseTile {
     static constexpr int W = Simd<T>::W;
@@ -27,19 +28,18 @@ template <class T, int K> struct DepthwiseTile {
     int64_t image = 0, y0 = 0, x0 = 0, height = 0, width = 0, full_width = 0;
     int64_t c0 = 0, channels = 0;  // of the chunk
 
-    explicit DepthwiseTile(const DepthwiseArgs<T> &args, int64_t tall = TILE_HEIGHT, int64_t chunk = CHANNEL_VECTORS * W)
+    explicit DepthwiseTile(const DepthwiseArgs<T> &args, int64_t tall = TILE_HEIGHT, int64_t chunk = CHUNK_BYTES / sizeof(T))
         : a(args), kernel(K ? K : args.kernel), pad(kernel / 2), wide(whole_vectors<T>(a.channels)),
           x_channels(a.mode == mir::GATED ? 2 * a.channels : a.channels), chunk_wide(std::min(wide, chunk)),
           tile_height(tall), staged(area() * chunk_wide), moment(a.gamma ? area() : 0) {}
 
-    int64_t area() const { return (tile_height + 2 * pad) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
+    int64_t area() const { return (tile_height + 2 * pad + ROWS - 1) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
     int64_t rows() const { return (a.height + tile_height - 1) / tile_height; }
     int64_t columns() const { return (a.width + TILE_WIDTH - 1) / TILE_WIDTH; }
     int64_t tiles() const { return a.batch * rows() * columns(); }
 
     int64_t token(int64_t y, int64_t x) const { return (image * a.height + y0 + y) * a.width + x0 + x; }
     const T *input(int64_t y, int64_t x) const { return a.x + token(y, x) * x_channels + (a.mode == mir::GATED ? a.channels : 0); }
-    bool inside(int64_t y, int64_t x) const { return y0 + y >= 0 && y0 + y < a.height && x0 + x >= 0 && x0 + x < a.width; }
     int64_t place(int64_t y, int64_t x) const { return (y + pad) * full_width + x + pad; }
 
     void go_to(int64_t tile) {
@@ -62,12 +62,15 @@ template <class T, int K> struct DepthwiseTile {
         }
     }
     template <class F, class O> void everywhere(F &&f, O &&outside) {
-        for (int64_t y = -pad; y < height + pad; y++)
-            for (int64_t x = -pad; x < width + pad + NEIGHBOURS; x++)
-                if (x < width + pad && inside(y, x))
-                    f(y, x, place(y, x));
-                else
-                    outside(place(y, x));
+        const int64_t first = std::max(-pad, -x0), last = std::min(width + pad, a.width - x0);
+        for (int64_t y = -pad; y < height + pad; y++) {
+            const int64_t row = place(y, 0);
+            const bool inside = y0 + y >= 0 && y0 + y < a.height;
+            const int64_t from = inside ? first : last;
+            for (int64_t x = -pad; x < from; x++) outside(row + x);
+            for (int64_t x = from; x < last; x++) f(y, x, row + x);
+            for (int64_t x = last; x < width + pad + NEIGHBOURS; x++) outside(row + x);
+        }
     }
 
     // Fills `to` with value(y, x, place, channel, lanes) of the chunk, zeros outside the image.
@@ -88,24 +91,28 @@ template <class T, int K> struct DepthwiseTile {
 
     // f(y, x, channel, lanes, Σ weight · staged) for the chunk; taps: (kernel², wide).
     template <class F> void convolve(const Scratch<T> &from, const T *taps, F &&f) const {
-        for (int64_t y = 0; y < height; y++)
+        const int64_t size = K ? K : kernel, step = chunk_wide, row = full_width * step, stride = wide;
+        for (int64_t y = 0; y < height; y += ROWS)
             for (int64_t x = 0; x < width; x += NEIGHBOURS)
                 for (int64_t c = 0; c < channels; c += W) {
-                    V sum[NEIGHBOURS] = {};
-                    for (int64_t ky = 0; ky < kernel; ky++) {
-                        const T *row = &from[((y + ky) * full_width + x) * chunk_wide + c], *tap = taps + ky * kernel * wide + c0 + c;
-                        V next[NEIGHBOURS];
-                        for (int n = 0; n < NEIGHBOURS - 1; n++) next[n] = load(row + n * chunk_wide);
+                    V sum[ROWS][NEIGHBOURS] = {};
+                    const T *read = &from[(y * full_width + x) * step + c], *tap = taps + c0 + c;
+#pragma GCC unroll 6
+                    for (int64_t ky = 0; ky < size + ROWS - 1; ky++, read += row)
 #pragma GCC unroll 5
-                        for (int64_t kx = 0; kx < kernel; kx++) {
-                            next[NEIGHBOURS - 1] = load(row + (kx + NEIGHBOURS - 1) * chunk_wide);
-                            const V w = load(tap + kx * wide);
-                            for (int n = 0; n < NEIGHBOURS; n++) sum[n] += next[n] * w;
-                            for (int n = 0; n < NEIGHBOURS - 1; n++) next[n] = next[n + 1];
+                        for (int64_t kx = 0; kx < size; kx++) {
+                            V v[NEIGHBOURS];
+                            for (int n = 0; n < NEIGHBOURS; n++) v[n] = load(read + (kx + n) * step);
+                            for (int r = 0; r < ROWS; r++) {
+                                if (ky < r || ky - r >= size) continue;
+                                const V w = load(tap + ((ky - r) * size + kx) * stride);
+                                for (int n = 0; n < NEIGHBOURS; n++) sum[r][n] += v[n] * w;
+                            }
                         }
-                    }
-                    const int64_t count = std::min<int64_t>(NEIGHBOURS, width - x);
-                    for (int64_t n = 0; n < count; n++) f(y, x + n, c0 + c, lanes_at<T>(c, channels), sum[n]);
+                    const int lanes = lanes_at<T>(c, channels);
+                    const int64_t rows = std::min<int64_t>(ROWS, height - y), count = std::min<int64_t>(NEIGHBOURS, width - x);
+                    for (int64_t r = 0; r < rows; r++)
+                        for (int64_t n = 0; n < count; n++) f(y + r, x + n, c0 + c, lanes, sum[r][n]);
                 }
     }
 };
@@ -142,15 +149,44 @@ template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &
         tile.find_moments();
         tile.by_chunks([&] {
             tile.stage_input();
-            tile.convolve(tile.staged, taps.data(), [&](int64_t y, int64_t x, int64_t c, int lanes, Vec<T> z) {
-                const int64_t t = tile.token(y, x);
-                z += load(a.bias + c, lanes);
-                if (a.conv) store(a.conv + t * a.channels + c, z, lanes);
-                const Vec<T> u = load(a.x + t * tile.x_channels + c, lanes);
-                store(a.y + t * a.channels + c, joined_to<T>(a.mode, u, z), lanes);
+            // By value: a store may change any member.
+            tile.convolve(tile.staged, taps.data(), [first = tile.token(0, 0), step = a.width, channels = a.channels, x_step = tile.x_channels,
+                                                     from = a.x, bias = a.bias, conv = a.conv, to = a.y, mode = a.mode](int64_t y, int64_t x, int64_t c, int lanes, Vec<T> z) {
+                const int64_t t = first + y * step + x;
+                z += load(bias + c, lanes);
+                if (conv) store(conv + t * channels + c, z, lanes);
+                store(to + t * channels + c, joined_to<T>(mode, load(from + t * x_step + c, lanes), z), lanes);
             });
         });
     });
+}
+
+// Rows of taps whose gradients are summed at a time: all of them where the registers take them.
+template <int K> constexpr int TAP_ROWS = K && K * K + 4 <= MIR_REGISTERS ? K : 1;
+
+// dtaps (kernel², wide) += Σ dconv · staged for some rows of taps from ky on, one vector of channels at c; dbias += Σ dconv once.
+template <class T, int K>
+void add_taps(const DepthwiseTile<T, K> &tile, const Scratch<T> &dconv, int64_t ky, int64_t c, T *dtaps, T *dbias) {
+    constexpr int MOST = K ? K : 16, R = TAP_ROWS<K>;
+    const int64_t kernel = K ? K : tile.kernel, step = tile.chunk_wide, row = tile.full_width * step;
+    Vec<T> sum[R][MOST] = {}, total = {};
+    for (int64_t y = 0; y < tile.height; y++) {
+        const T *from = &tile.staged[(y + ky) * row + c], *d = &dconv[tile.place(y, 0) * step + c];
+        for (int64_t x = 0; x < tile.width; x++, from += step, d += step) {
+            const Vec<T> dz = load(d);
+            total += dz;
+#pragma GCC unroll 5
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 5
+                for (int64_t kx = 0; kx < kernel; kx++) sum[r][kx] += dz * load(from + r * row + kx * step);
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int64_t kx = 0; kx < kernel; kx++) {
+            T *to = dtaps + ((ky + r) * kernel + kx) * tile.wide + tile.c0 + c;
+            store(to, load(to) + sum[r][kx]);
+        }
+    if (ky == 0) store(dbias + tile.c0 + c, load(dbias + tile.c0 + c) + total);
 }
 
 template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs<T> &g) {
@@ -198,25 +234,7 @@ template <class T, int K> void depthwise_backward_kernel(const DepthwiseGradArgs
                 });
                 tile.stage_input();
                 for (int64_t c = 0; c < tile.channels; c += W)
-                    for (int64_t ky = 0; ky < tile.kernel; ky++) {
-                        constexpr int MOST = K ? K : 16;
-                        V sum[MOST] = {}, total = {};
-                        for (int64_t y = 0; y < tile.height; y++) {
-                            const T *from = &tile.staged[(y + ky) * tile.full_width * tile.chunk_wide + c];
-                            const T *d = &dconv[tile.place(y, 0) * tile.chunk_wide + c];
-                            for (int64_t x = 0; x < tile.width; x++) {
-                                const V dz = load(d + x * tile.chunk_wide);
-                                total += dz;
-#pragma GCC unroll 5
-                                for (int64_t kx = 0; kx < tile.kernel; kx++) sum[kx] += dz * load(from + (x + kx) * tile.chunk_wide);
-                            }
-                        }
-                        for (int64_t kx = 0; kx < tile.kernel; kx++) {
-                            T *to = dtaps + (ky * tile.kernel + kx) * tile.wide + tile.c0 + c;
-                            store(to, load(to) + sum[kx]);
-                        }
-                        if (ky == 0) store(dbias + tile.c0 + c, load(dbias + tile.c0 + c) + total);
-                    }
+                    for (int64_t ky = 0; ky < tile.kernel; ky += TAP_ROWS<K>) add_taps<T, K>(tile, dconv, ky, c, dtaps, dbias);
             });
             if (a.gamma)
                 for (int64_t y = 0; y < tile.height; y++)
