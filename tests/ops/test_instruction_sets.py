@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mambairv2.ops import cpu
 
 CHECK = """
 import torch
+from depthwise_kernel import depthwise_kernel
 from mambairv2.ops import native
 from mambairv2.ops.attention_block import attention_block
 from mambairv2.ops.conv_block import conv_block
@@ -38,8 +40,9 @@ def results(scan, attention, dtype):
     x, weight, bias, gamma, beta, skip, taps, base = more = [t.to(dtype).requires_grad_() for t in dense]
     backend = "torch" if scan == "reference" else "cpu"
     t = linear(x, weight, bias, norm=(gamma, beta, 1e-5), gelu=True, skip=skip, scale=bias, backend=backend)
-    dws = [depthwise(t, taps, base, "gated", norm=(gamma[:7], beta[:7], 1e-5), backend=backend)]
-    dws += [depthwise(t[..., :7], taps, base, mode, backend=backend) for mode in ("sigmoid", "gelu")]
+    convolve = depthwise if scan == "reference" else depthwise_kernel
+    dws = [convolve(t, taps, base, "gated", norm=(gamma[:7], beta[:7], 1e-5))]
+    dws += [convolve(t[..., :7], taps, base, mode) for mode in ("sigmoid", "gelu")]
     (y.square().sum() + out.square().sum() + sum(z.square().sum() for z in dws)).backward()
     with torch.no_grad():  # one pass
         norm, wide = (gamma, beta, 1e-5), (weights[0][:1, :16, :, :26] / 4).contiguous()
@@ -65,10 +68,9 @@ print(native.isa())
 @pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
 def test_instruction_set(isa):
-    environment = {**os.environ, "MAMBAIRV2_ISA": isa}
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False
-    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "MAMBAIRV2_ISA": isa, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     if done.stdout.split()[-1] != isa:
         pytest.skip(f"this processor has no {isa}; {done.stdout.split()[-1]} was checked")

@@ -58,14 +58,14 @@ def conv_block(
     x: (B, H, W, E). norm: weight (E,), bias (E,) and epsilon. first: weight (F, E), bias (F,). taps: weight
     (D, 1, K, K), bias (D,). mode, conv_norm: as `depthwise` takes them. gelu: act is GELU, else nothing. last: weight
     (E, D), bias (E,). skip: (B, H, W, E); scale, given with skip: (E,). Floating point of one dtype.
-    Returns (B, H, W, D), or (B, H, W, E) with a last map. Raises what `linear` and `depthwise` raise.
+    Returns (B, H, W, D), or (B, H, W, E) with a last map. Raises what `linear` raises.
     """
     if use_native(x, backend) and taps[0].shape[-1] <= MAX_KERNEL:
         gamma, beta, eps = conv_norm or (None, None, 0.0)
         given = (x, *norm[:2], *first, *taps, gamma, beta, *(last or (None, None)), skip, scale)
         return _run(*given, norm[2], eps, MODES.index(mode), gelu)
     t = linear(x, *first, norm=norm, gelu=gelu, backend=backend)
-    t = depthwise(t, *taps, mode, norm=conv_norm, backend=backend)
+    t = depthwise(t, *taps, mode, norm=conv_norm)
     return t if last is None else linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend)
 
 
