@@ -101,6 +101,20 @@ def test_strong_decay(backend, dtype, softplus, poisoned):
     check(make(100, dtype=dtype, strong=True), backend, delta_softplus=softplus)
 
 
+@needs_native
+def test_slow_decays_do_not_drift():
+    """Decays just below 1 over 65,536 tokens: an error of exp that does not vanish at 0 would add up."""
+    torch.manual_seed(0)
+    length, channels, states = 65536, 16, 8
+    tokens = [torch.randn(1, length, n, dtype=torch.float64) for n in (channels, channels, states, states)]
+    u, delta, B, C = tokens[0], tokens[1] / 2 - 9, *tokens[2:]
+    A = -torch.arange(1.0, states + 1, dtype=torch.float64).repeat(channels, 1)
+    given = (u, delta, A, B, C, torch.ones(channels).double(), torch.zeros(channels).double())
+    expected, _ = selective_scan(*given, backend="cpu")
+    found, _ = selective_scan(*(t.float() for t in given), backend="cpu")
+    assert (found - expected).abs().max() <= 6e-7 * expected.abs().max()  # 1.9e-7 was found
+
+
 @pytest.mark.parametrize("backend", ["chunked", NATIVE])
 @pytest.mark.parametrize(("step", "A"), [(0.0, -1.0), (-40.0, -1.0), (1000.0, -1000.0), (1e-30, -1e-30)])
 def test_extreme_steps(backend, step, A):
@@ -205,8 +219,9 @@ def test_only_some_need_gradients(backend):
 @needs_native
 @pytest.mark.parametrize("length", [0, 1, 63, 150, 1000])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_number_of_threads_changes_nothing(batch, length):
-    values = make(length, batch, channels=40, states=8, dtype=torch.float32)
+@pytest.mark.parametrize(("channels", "states"), [(40, 8), (348, 16)])  # with the second, blocks go in groups
+def test_the_number_of_threads_changes_nothing(channels, states, batch, length):
+    values = make(length, batch, channels=channels, states=states, dtype=torch.float32)
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):
