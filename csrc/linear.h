@@ -107,7 +107,7 @@ template <class T, class X> inline void moments(int64_t count, int64_t n, T eps,
     }
 }
 
-// The same, and (x - mean) · inverse · gamma + beta, whole vectors with zeros behind, to to(r).
+// The same (for `moment` null, not kept), and (x - mean) · inverse · gamma + beta, whole vectors with zeros behind, to to(r).
 template <class T, class X, class Y>
 inline void normalise(int64_t count, int64_t n, const T *gamma, const T *beta, T eps, X &&where, Y &&to, Moments<T> *moment) {
     constexpr int N = NORM_TOKENS<T>;
@@ -115,8 +115,6 @@ inline void normalise(int64_t count, int64_t n, const T *gamma, const T *beta, T
         NormTokens<T> t;
         T *y[N];
         for (int r = 0; r < N; r++) t.x[r] = where(std::min(r0 + r, count - 1)), y[r] = to(std::min(r0 + r, count - 1));
-        for (int r = 0; r < N; r++)
-            for (int64_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(where(std::min(r0 + N + r, count - 1)) + i);
         t.find(n, eps);
         by_vectors<T>(n, [&](int64_t i, int lanes) {
             const Vec<T> g = load(gamma + i, lanes), b = load(beta + i, lanes);
