@@ -94,15 +94,18 @@ def shallow(name):
 @needs_proc
 @pytest.mark.parametrize(("name", "without_kernels"), [("light", ""), ("small", ""), ("light", "1")])
 def test_what_a_network_takes_is_estimated_not_too_low_and_not_far_too_high(name, without_kernels):
-    line = in_process(NETWORK, name, MAMBAIRV2_NO_NATIVE=without_kernels)[0]
-    taken, estimated = map(float, line.split())
-    assert taken < estimated < 3 * taken
+    """Not below what a process takes, with the holes that its heap happens to have; nor far above its tensors alone."""
+    usual = in_process(NETWORK, name, MAMBAIRV2_NO_NATIVE=without_kernels)[0]
+    without_holes = in_process(NETWORK, name, MAMBAIRV2_NO_NATIVE=without_kernels, MALLOC_MMAP_THRESHOLD_="65536")[0]
+    taken, estimated = map(float, usual.split())
+    tensors = float(without_holes.split()[0])
+    assert taken < estimated < 3 * tensors
 
 
 def test_the_estimate_knows_which_backend_was_chosen():
     model = shallow("light")
     in_torch = memory.bytes_per_pixel(model.set_backend("chunked", "sdpa", "torch"))
-    assert in_torch == pytest.approx(448 * 48)
+    assert in_torch == pytest.approx(436 * 48)
     assert memory.bytes_per_pixel(model.double()) == 2 * in_torch
     assert memory.bytes_per_pixel(model.set_backend("auto", "sdpa")) <= 2 * in_torch
 

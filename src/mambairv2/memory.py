@@ -27,7 +27,8 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
     From the growth of the peak resident size over one forward pass on a CPU, float32, images of 64×64 to 384×384, for
     each pixel and channel of `embed_dim`: native, light 30 to 75 bytes, small 50 to 128 (×4: 80 to 190), base 50 to 129
     (×4: 63 to 152); plain torch, light 346 to 412 and small 1253 to 1343. The upper ends are those of images up to
-    160×160, whose tensors leave holes in the heap of glibc. The estimate is 112, 168 (small ×4: 202), 448 and 1512.
+    160×160, whose tensors leave holes in the heap of glibc, not the same ones in every process. The estimate is 100, 150
+    (small ×4: 202), 436 and 1494.
     """
     config, weight = model.config, next(model.parameters())
     window, heads = config.window_size, max(config.num_heads)
@@ -42,7 +43,7 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
         else:
             continue
         unfused = max(unfused, needed if backend in _IN_TORCH else 0)
-    body = 56 * (config.embed_dim + config.hidden_dim) + unfused
+    body = 50 * (config.embed_dim + config.hidden_dim) + unfused
     head = 0 if config.upsampler in ("", "pixelshuffledirect") else 26 * 64 * config.upscale**2
     return max(body, head) * weight.element_size() / 4
 
