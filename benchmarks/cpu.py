@@ -118,9 +118,9 @@ def section_inference(rounds: int) -> dict[str, object]:
 
 def section_backends(rounds: int) -> dict[str, object]:
     """Light ×2 at 128×128 by backend."""
-    fast = {"native": forward(model(), 128), "torch only": forward(model(scan="chunked", attention="sdpa"), 128)}
-    slow = {"reference": forward(model(scan="reference", attention="reference"), 128)}
-    return {"seconds": alternate(fast, rounds) | alternate(slow, 1)}
+    backends = {"native": ("auto", "auto"), "torch only": ("chunked", "sdpa"), "reference": ("reference", "reference")}
+    runs = {name: forward(model("light", *backend), 128) for name, backend in backends.items()}
+    return {"seconds": alternate(runs, rounds)}
 
 
 def section_growth(rounds: int) -> dict[str, object]:
@@ -162,9 +162,8 @@ def section_training(rounds: int) -> dict[str, object]:
 
 def section_base(rounds: int) -> dict[str, object]:
     """Base ×2 at 64×64, native and reference."""
-    native = alternate({"native": forward(model("base"), 64)}, rounds)
-    slow = {"reference": forward(model("base", "reference", "reference"), 64)}
-    return {"seconds": native | alternate(slow, 1)}
+    runs = {"native": forward(model("base"), 64), "reference": forward(model("base", "reference", "reference"), 64)}
+    return {"seconds": alternate(runs, rounds)}
 
 
 SECTIONS = {

@@ -59,7 +59,7 @@ enum DepthwiseMode : int32_t {
 };
 
 // weight: (channels, kernel²). gamma, beta: (channels), of the layer norm of GATED. conv: what the convolution gave, kept for
-// the backward pass, or null. All contiguous.
+// the backward pass. All contiguous.
 template <class T> struct DepthwiseArgs {
     const T *x, *weight, *bias, *gamma, *beta;
     T *y, *conv;

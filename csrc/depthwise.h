@@ -18,6 +18,37 @@ constexpr int64_t TILE_HEIGHT = 16, TILE_WIDTH = 32;
 constexpr int ROWS = 2, NEIGHBOURS = 4;
 constexpr int64_t CHUNK_BYTES = 384;  // of channels: fewer are slow to fetch, more leave the cache
 
+// f(y, x, channel, lanes, Σ weight · input) for a block of height × width tokens. row(y): the first input that row y reads, one token
+// every `step`; there are ROWS - 1 rows and NEIGHBOURS - 1 tokens more than the block needs. taps: (kernel², stride).
+template <class T, int K, class R, class F>
+inline void sum_taps(int64_t kernel, int64_t height, int64_t width, int64_t channels, R &&row, int64_t step, const T *taps, int64_t stride, F &&f) {
+    const int64_t size = K ? K : kernel;
+    for (int64_t y = 0; y < height; y += ROWS)
+        for (int64_t x = 0; x < width; x += NEIGHBOURS)
+            for (int64_t c = 0; c < channels; c += Simd<T>::W) {
+                Vec<T> sum[ROWS][NEIGHBOURS] = {};
+                const T *tap = taps + c;
+#pragma GCC unroll 6
+                for (int64_t ky = 0; ky < size + ROWS - 1; ky++) {
+                    const T *read = row(y + ky) + x * step + c;
+#pragma GCC unroll 5
+                    for (int64_t kx = 0; kx < size; kx++) {
+                        Vec<T> v[NEIGHBOURS];
+                        for (int n = 0; n < NEIGHBOURS; n++) v[n] = load(read + (kx + n) * step);
+                        for (int r = 0; r < ROWS; r++) {
+                            if (ky < r || ky - r >= size) continue;
+                            const Vec<T> w = load(tap + ((ky - r) * size + kx) * stride);
+                            for (int n = 0; n < NEIGHBOURS; n++) sum[r][n] += v[n] * w;
+                        }
+                    }
+                }
+                const int lanes = lanes_at<T>(c, channels);
+                const int64_t rows = std::min<int64_t>(ROWS, height - y), count = std::min<int64_t>(NEIGHBOURS, width - x);
+                for (int64_t r = 0; r < rows; r++)
+                    for (int64_t n = 0; n < count; n++) f(y + r, x + n, c, lanes, sum[r][n]);
+            }
+}
+
 template <class T, int K> struct DepthwiseTile {
     static constexpr int W = Simd<T>::W;
     using V = Vec<T>;
@@ -91,29 +122,9 @@ template <class T, int K> struct DepthwiseTile {
 
     // f(y, x, channel, lanes, Σ weight · staged) for the chunk; taps: (kernel², wide).
     template <class F> void convolve(const Scratch<T> &from, const T *taps, F &&f) const {
-        const int64_t size = K ? K : kernel, step = chunk_wide, row = full_width * step, stride = wide;
-        for (int64_t y = 0; y < height; y += ROWS)
-            for (int64_t x = 0; x < width; x += NEIGHBOURS)
-                for (int64_t c = 0; c < channels; c += W) {
-                    V sum[ROWS][NEIGHBOURS] = {};
-                    const T *read = &from[(y * full_width + x) * step + c], *tap = taps + c0 + c;
-#pragma GCC unroll 6
-                    for (int64_t ky = 0; ky < size + ROWS - 1; ky++, read += row)
-#pragma GCC unroll 5
-                        for (int64_t kx = 0; kx < size; kx++) {
-                            V v[NEIGHBOURS];
-                            for (int n = 0; n < NEIGHBOURS; n++) v[n] = load(read + (kx + n) * step);
-                            for (int r = 0; r < ROWS; r++) {
-                                if (ky < r || ky - r >= size) continue;
-                                const V w = load(tap + ((ky - r) * size + kx) * stride);
-                                for (int n = 0; n < NEIGHBOURS; n++) sum[r][n] += v[n] * w;
-                            }
-                        }
-                    const int lanes = lanes_at<T>(c, channels);
-                    const int64_t rows = std::min<int64_t>(ROWS, height - y), count = std::min<int64_t>(NEIGHBOURS, width - x);
-                    for (int64_t r = 0; r < rows; r++)
-                        for (int64_t n = 0; n < count; n++) f(y + r, x + n, c0 + c, lanes, sum[r][n]);
-                }
+        const int64_t row = full_width * chunk_wide, first = c0;
+        sum_taps<T, K>(kernel, height, width, channels, [=, &from](int64_t y) { return &from[y * row]; }, chunk_wide, taps + c0, wide,
+                       [&](int64_t y, int64_t x, int64_t c, int lanes, V z) { f(y, x, first + c, lanes, z); });
     }
 };
 
@@ -154,7 +165,7 @@ template <class T, int K> void depthwise_forward_kernel(const DepthwiseArgs<T> &
                                                      from = a.x, bias = a.bias, conv = a.conv, to = a.y, mode = a.mode](int64_t y, int64_t x, int64_t c, int lanes, Vec<T> z) {
                 const int64_t t = first + y * step + x;
                 z += load(bias + c, lanes);
-                if (conv) store(conv + t * channels + c, z, lanes);
+                store(conv + t * channels + c, z, lanes);
                 store(to + t * channels + c, joined_to<T>(mode, load(from + t * x_step + c, lanes), z), lanes);
             });
         });

@@ -27,7 +27,7 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
     From the growth of the peak resident size over one forward pass on a CPU, float32, images of 64×64 to 384×384, for
     each pixel and channel of `embed_dim`: native, light 30 to 75 bytes, small 50 to 128 (×4: 80 to 190), base 50 to 129
     (×4: 63 to 152); plain torch, light 346 to 412 and small 1253 to 1343. The upper ends are those of images up to
-    160×160, whose tensors leave holes in the heap of glibc, not the same ones in every process. The estimate is 100, 150
+    160×160, whose tensors leave holes in the heap of glibc, other ones in every process. The estimate is 100, 150
     (×4: small 202, base 153), 436 and 1494.
     """
     config, weight = model.config, next(model.parameters())

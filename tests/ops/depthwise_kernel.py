@@ -14,7 +14,7 @@ from mambairv2.ops.linear import Norm
 class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
-        y, conv = depthwise_forward(Depthwise(*given), True)
+        y, conv = depthwise_forward(Depthwise(*given))
         ctx.options = given[5:]
         ctx.save_for_backward(*given[:5], conv)
         return y

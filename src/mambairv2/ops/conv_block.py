@@ -35,9 +35,6 @@ from mambairv2.ops.linear import (
 from mambairv2.ops.native import pointer
 from mambairv2.ops.operators import block_operator
 
-# With more channels between the maps a tile no longer stays in cache, and its border costs more than it saves.
-MAX_CHANNELS = 96
-
 
 def conv_block(
     x: Tensor,
@@ -69,7 +66,9 @@ def conv_block(
     return t if last is None else linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend)
 
 
-class _ConvBlock(NamedTuple):
+class ConvBlock(NamedTuple):
+    """What `conv_block` takes, tensors first."""
+
     x: Tensor
     gamma: Tensor
     beta: Tensor
@@ -105,7 +104,7 @@ class _ConvBlock(NamedTuple):
         return Linear(joined, self.last, self.last_bias, *more, False)
 
 
-def _outputs(given: _ConvBlock, keep: bool) -> tuple[Tensor, ...]:
+def _outputs(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
     """Room for the result, and what is kept: of the first map, the convolution, and before a last map what it reads."""
     image, inner, new = given.x.shape[:3], len(given.taps), given.x.new_empty
     result = inner if given.last is None else len(given.last)
@@ -113,22 +112,20 @@ def _outputs(given: _ConvBlock, keep: bool) -> tuple[Tensor, ...]:
     return new(*image, result), *(new((*image, n) if keep and n else 0) for n in kept)
 
 
-def _forward(given: _ConvBlock, keep: bool) -> tuple[Tensor, ...]:
+def forward(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
+    """Return the result, and what the backward pass reads if it is to be kept."""
     native.check_dtype(*given[:13])
-    if not keep and len(given.weight) <= MAX_CHANNELS:
+    if not keep:
         y, *nothing = _outputs(given, keep)
         _fused(given, y)
         return y, *nothing
     hidden = linear_forward(given.into())
-    joined, conv = depthwise_forward(given.between(hidden), keep)
-    if not keep:
-        del hidden  # the largest of all, and nobody reads it again
+    joined, conv = depthwise_forward(given.between(hidden))
     y = joined if given.last is None else linear_forward(given.back(joined))
-    kept = (hidden, conv, joined) if keep else (None, None, None)
-    return y, *(y.new_empty(0) if t is None or t is y else t for t in kept)
+    return y, hidden, conv, y.new_empty(0) if joined is y else joined
 
 
-def _fused(given: _ConvBlock, y: Tensor) -> None:
+def _fused(given: ConvBlock, y: Tensor) -> None:
     """Fill y in one pass."""
     threads = torch.get_num_threads()
     alive = [None if t is None else t.contiguous() for t in given[:13]]
@@ -153,8 +150,11 @@ def _fused(given: _ConvBlock, y: Tensor) -> None:
     native.call("conv_block_forward", y.dtype, native.ConvBlockArgs(first, conv, back))
 
 
-def _backward(dy: Tensor, given: _ConvBlock, hidden: Tensor, conv: Tensor, joined: Tensor) -> list[Tensor | None]:
-    dlast, dlast_bias, dskip, dscale, around = None, None, None, None, None
+def backward(
+    dy: Tensor, given: ConvBlock, hidden: Tensor, conv: Tensor, joined: Tensor, around: Tensor | None = None
+) -> list[Tensor | None]:
+    """Return the gradients of the tensors given; around, what x gets from elsewhere, is added to that of x."""
+    dlast, dlast_bias, dskip, dscale = None, None, None, None
     if given.last is not None:
         around = dy
         dy, dskip, dlast, dlast_bias, _, _, dscale = linear_backward(dy, given.back(joined))
@@ -170,7 +170,7 @@ _run = block_operator(
     "Tensor? conv_gamma, Tensor? conv_beta, Tensor? last, Tensor? last_bias, Tensor? skip, Tensor? scale, float eps, "
     "float conv_eps, int mode, bool gelu",
     4,
-    lambda *given: _forward(_ConvBlock(*given[:-1]), given[-1]),
-    lambda dy, *given: _backward(dy, _ConvBlock(*given[:-3]), *given[-3:]),
-    lambda *given: _outputs(_ConvBlock(*given[:-1]), given[-1]),
+    lambda *given: forward(ConvBlock(*given[:-1]), given[-1]),
+    lambda dy, *given: backward(dy, ConvBlock(*given[:-3]), *given[-3:]),
+    lambda *given: _outputs(ConvBlock(*given[:-1]), given[-1]),
 )

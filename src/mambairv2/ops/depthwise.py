@@ -59,12 +59,11 @@ def _arguments(given: Depthwise) -> tuple[native.DepthwiseArgs, list[Tensor | No
     return args, alive
 
 
-def depthwise_forward(given: Depthwise, keep_conv: bool) -> tuple[Tensor, Tensor]:
-    """Return the result by the native kernels, and what the convolution gave (empty if not kept)."""
+def depthwise_forward(given: Depthwise) -> tuple[Tensor, Tensor]:
+    """Return the result by the native kernels, and what the convolution gave, for the backward pass."""
     args, _alive = _arguments(given)
-    batch, height, width, _ = given.x.shape
-    y, conv = (given.x.new_empty(n, height, width, len(given.weight)) for n in (batch, batch if keep_conv else 0))
-    args.y, args.conv = y.data_ptr(), conv.data_ptr() if keep_conv else None
+    y, conv = (given.x.new_empty(*given.x.shape[:3], len(given.weight)) for _ in range(2))
+    args.y, args.conv = y.data_ptr(), conv.data_ptr()
     native.call("depthwise_forward", y.dtype, args)
     return y, conv
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from mambairv2.ops import cpu, native
-from mambairv2.ops.conv_block import MAX_CHANNELS, conv_block
-from mambairv2.ops.depthwise import MAX_KERNEL, MODES, Depthwise, depthwise_backward, depthwise_forward
+from mambairv2.ops.conv_block import ConvBlock, conv_block
+from mambairv2.ops.conv_block import backward as conv_backward
+from mambairv2.ops.conv_block import forward as conv_forward
+from mambairv2.ops.depthwise import MAX_KERNEL, MODES
 from mambairv2.ops.linear import Backend as DenseBackend
 from mambairv2.ops.linear import Linear, linear, linear_backward, linear_forward, use_native
 from mambairv2.ops.native import pointer
@@ -97,14 +99,11 @@ def _outputs(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
 def _forward(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
     native.check_dtype(*given[:17])
     hidden, rank = given.delta_weight.shape
-    if not keep and hidden == given.x.shape[-1] <= MAX_CHANNELS and rank <= native.MAX_RANK:
+    if not keep and hidden == given.x.shape[-1] and rank <= native.MAX_RANK:
         y, *nothing = _outputs(given, keep)
         _fused(given, y)
         return y, *nothing
-    inner = linear_forward(_into(given))
-    u, conv = depthwise_forward(_between(given, inner), keep)
-    if not keep:
-        del inner  # as large as u, and nobody reads it again
+    u, inner, conv, _ = conv_forward(_first(given), keep)
     u = u.flatten(1, 2)
     projected = linear_forward(_project(given, u))
     dt, B, C = _split(given, projected)
@@ -122,20 +121,13 @@ def _backward(dy: Tensor, given: ScanPass, parts: _Parts) -> list[Tensor | None]
     ddt, _, ddelta_weight, *_ = linear_backward(ddelta, _steps(given, dt))
     dprojected = torch.cat((ddt, dB, dC), dim=-1)
     du, _, dproject, *_ = linear_backward(dprojected, _project(given, parts.u), around=du)
-    between = _between(given, parts.hidden)
-    dhidden, dtaps, dtaps_bias, *_ = depthwise_backward(du.view(parts.conv.shape), between, parts.conv)
-    dx, _, dinto, dinto_bias, dgamma, dbeta, _ = linear_backward(dhidden, _into(given), around=dy)
-    first = [dx, dgamma, dbeta, dinto, dinto_bias, dtaps, dtaps_bias, dproject, ddelta_weight, ddelta_bias, dA, dD]
-    return [*first, dout_gamma, dout_beta, dout, dout_bias, prompt_gradient(dC, given.order), None]
+    first = conv_backward(du.view(parts.conv.shape), _first(given), parts.hidden, parts.conv, parts.u, around=dy)
+    scanned = [dproject, ddelta_weight, ddelta_bias, dA, dD]
+    return [*first[:7], *scanned, dout_gamma, dout_beta, dout, dout_bias, prompt_gradient(dC, given.order), None]
 
 
-def _into(given: ScanPass) -> Linear:
-    norm = (given.gamma, given.beta, None, None, None, given.eps)
-    return Linear(given.x, given.into, given.into_bias, *norm, False)
-
-
-def _between(given: ScanPass, hidden: Tensor) -> Depthwise:
-    return Depthwise(hidden, given.taps, given.taps_bias, None, None, MODES.index("sigmoid"), 0.0)
+def _first(given: ScanPass) -> ConvBlock:
+    return ConvBlock(*given[:7], *(None,) * 6, given.eps, 0.0, MODES.index("sigmoid"), False)
 
 
 def _project(given: ScanPass, u: Tensor) -> Linear:
