@@ -16,6 +16,7 @@ using mir::DepthwiseGradArgs;
 
 constexpr int64_t TILE_HEIGHT = 16, TILE_WIDTH = 32;
 constexpr int ROWS = 2, NEIGHBOURS = 4;
+static_assert(TILE_HEIGHT % ROWS == 0);  // so that no row is read below a tile and its border
 constexpr int64_t CHUNK_BYTES = 384;  // of channels: fewer are slow to fetch, more leave the cache
 
 // f(y, x, channel, lanes, Σ weight · input) for a block of height × width tokens. row(y): the first input that row y reads, one token
@@ -53,19 +54,19 @@ template <class T, int K> struct DepthwiseTile {
     static constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const DepthwiseArgs<T> &a;
-    const int64_t kernel, pad, wide, x_channels, chunk_wide, tile_height;
+    const int64_t kernel, pad, wide, x_channels, chunk_wide;
     Scratch<T> staged;
     std::vector<Moments<T>> moment;
     int64_t image = 0, y0 = 0, x0 = 0, height = 0, width = 0, full_width = 0;
     int64_t c0 = 0, channels = 0;  // of the chunk
 
-    explicit DepthwiseTile(const DepthwiseArgs<T> &args, int64_t tall = TILE_HEIGHT, int64_t chunk = CHUNK_BYTES / sizeof(T))
+    explicit DepthwiseTile(const DepthwiseArgs<T> &args)
         : a(args), kernel(K ? K : args.kernel), pad(kernel / 2), wide(whole_vectors<T>(a.channels)),
-          x_channels(a.mode == mir::GATED ? 2 * a.channels : a.channels), chunk_wide(std::min(wide, chunk)),
-          tile_height(tall), staged(area() * chunk_wide), moment(a.gamma ? area() : 0) {}
+          x_channels(a.mode == mir::GATED ? 2 * a.channels : a.channels), chunk_wide(std::min<int64_t>(wide, CHUNK_BYTES / sizeof(T))),
+          staged(area() * chunk_wide), moment(a.gamma ? area() : 0) {}
 
-    int64_t area() const { return (tile_height + 2 * pad + ROWS - 1) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
-    int64_t rows() const { return (a.height + tile_height - 1) / tile_height; }
+    int64_t area() const { return (TILE_HEIGHT + 2 * pad) * (TILE_WIDTH + 2 * pad + NEIGHBOURS); }
+    int64_t rows() const { return (a.height + TILE_HEIGHT - 1) / TILE_HEIGHT; }
     int64_t columns() const { return (a.width + TILE_WIDTH - 1) / TILE_WIDTH; }
     int64_t tiles() const { return a.batch * rows() * columns(); }
 
@@ -75,8 +76,8 @@ template <class T, int K> struct DepthwiseTile {
 
     void go_to(int64_t tile) {
         image = tile / (rows() * columns());
-        y0 = tile / columns() % rows() * tile_height, x0 = tile % columns() * TILE_WIDTH;
-        height = std::min(tile_height, a.height - y0), width = std::min(TILE_WIDTH, a.width - x0);
+        y0 = tile / columns() % rows() * TILE_HEIGHT, x0 = tile % columns() * TILE_WIDTH;
+        height = std::min(TILE_HEIGHT, a.height - y0), width = std::min(TILE_WIDTH, a.width - x0);
         full_width = width + 2 * pad + NEIGHBOURS;
     }
     void find_moments() {

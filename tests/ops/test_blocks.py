@@ -97,6 +97,25 @@ class TestConvBlock:
         agree(run, given)
 
 
+@pytest.mark.parametrize(("hidden", "mode"), [(348, "gelu"), (96, "sigmoid"), (40, "gated")])
+def test_conv_block_does_not_depend_on_threads(hidden, mode):
+    """More threads take thinner bands, down to eight rows."""
+    inner = hidden // 2 if mode == "gated" else hidden
+    x, gamma, beta, first, bias, taps, bias2 = tensors(
+        torch.float32, (1, 67, 130, 20), (20,), (20,), (hidden, 20), (hidden,), (inner, 1, 5, 5), (inner,)
+    )
+    threads, found = torch.get_num_threads(), []
+    with torch.no_grad():
+        try:
+            for n in (1, 3, 16):
+                torch.set_num_threads(n)
+                found.append(conv_block(x, (gamma, beta, 1e-5), (first, bias), (taps, bias2), mode, backend="cpu"))
+        finally:
+            torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 @pytest.mark.parametrize("dtype", list(BOUNDS))
 @pytest.mark.parametrize(("length", "middle", "prompts"), [(300, 16, 64), (1, 20, 5), (64, 58, 128)])
 def test_choice(length, middle, prompts, dtype):
