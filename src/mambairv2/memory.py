@@ -25,10 +25,10 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
     """Estimate of the memory a network takes for each pixel of its input, by its size and the backends that run.
 
     From the growth of the peak resident size over one forward pass on a CPU, float32, images of 64×64 to 384×384, for
-    each pixel and channel of `embed_dim`: native, light 30 to 75 bytes, small 50 to 128 (×4: 80 to 190), base 50 to 129
-    (×4: 63 to 152); plain torch, light 346 to 412 and small 1253 to 1343. The upper ends are those of images up to
-    160×160, whose tensors leave holes in the heap of glibc, other ones in every process. The estimate is 100, 150
-    (×4: small 202, base 153), 436 and 1494.
+    each pixel and channel of `embed_dim`: native, light 31 to 71 bytes, small 50 to 56 (×4: 80 to 93), base 50 to 56
+    (×4: 63 to 91); plain torch, light 346 to 412 and small 1253 to 1343. The upper ends are those of images up to
+    160×160, whose tensors leave holes in the heap of glibc, other ones in every process. The estimate is 88, 132 (×4:
+    small 202, base 153), 424 and 1476.
     """
     config, weight = model.config, next(model.parameters())
     window, heads = config.window_size, max(config.num_heads)
@@ -43,7 +43,7 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
         else:
             continue
         unfused = max(unfused, needed if backend in _IN_TORCH else 0)
-    body = 50 * (config.embed_dim + config.hidden_dim) + unfused
+    body = 44 * (config.embed_dim + config.hidden_dim) + unfused
     head = 0 if config.upsampler in ("", "pixelshuffledirect") else 26 * 64 * config.upscale**2
     return max(body, head) * weight.element_size() / 4
 
