@@ -171,16 +171,12 @@ def test_help_and_version_need_no_torch():
         "sys.exit(r.exit_code or 'torch' in sys.modules)"
     )
     for arguments in (["--help"], ["restore", "--help"], ["--version"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], env=ENVIRONMENT, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "mambairv2" in done.stdout.lower()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_stopped_midway_leaves_no_output(photos, weights, tmp_path, number, code):
     """Stopped while the encoder has a temporary file open."""
     script = """

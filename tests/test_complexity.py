@@ -8,9 +8,7 @@ from mambairv2.complexity import Cost, cost
 from mambairv2.config import MambaIRv2Config, variant
 
 E, N, T, R, M = 12, 2, 4, 3, 8
-TINY = MambaIRv2Config(
-    embed_dim=E, d_state=N, depths=(2,), num_heads=(2,), num_tokens=T, inner_rank=R, window_size=M
-)
+TINY = MambaIRv2Config(embed_dim=E, d_state=N, depths=(2,), num_heads=(2,), num_tokens=T, inner_rank=R, window_size=M)
 
 
 def test_a_tiny_network_by_hand():

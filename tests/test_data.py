@@ -217,9 +217,7 @@ def test_images_smaller_than_the_patch_are_never_drawn(folder, tmp_path):
 def test_noise_has_its_strength_and_is_not_clipped(folder, tmp_path):
     cache = open_cache([folder], 1, 3, cache_dir=tmp_path / "cache")
     patches = Patches(cache, DataPart(task="denoise", patch=32, sigma=[5, 50]), (0,))
-    strengths = [
-        float((source - target).std()) * 255 for source, target in (patches[0, k, 32] for k in range(60))
-    ]
+    strengths = [float((source - target).std()) * 255 for source, target in (patches[0, k, 32] for k in range(60))]
     assert 4 < min(strengths) < 15
     assert 40 < max(strengths) < 52
     assert patches[0, 1, 32][0].max() > 1

@@ -24,9 +24,7 @@ from mambairv2.report import to_csv, to_json, to_markdown
 from mambairv2.weights import save_model
 from shared_data import TEST_SETS, needs_shared
 
-TINY = MambaIRv2Config(
-    embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8
-)
+TINY = MambaIRv2Config(embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8)
 
 
 @pytest.fixture

@@ -59,9 +59,7 @@ def test_orientation_is_applied_and_its_tag_gone(tmp_path):
     image.tiffsave(str(tmp_path / "a.tif"))
     opened = open_picture(tmp_path / "a.tif")
     assert opened.size == (30, 10)
-    assert np.array_equal(
-        whole(tmp_path / "a.tif")[0], np.rot90(pixels(10, 30, 3)[..., 0], -1) / np.float32(255)
-    )
+    assert np.array_equal(whole(tmp_path / "a.tif")[0], np.rot90(pixels(10, 30, 3)[..., 0], -1) / np.float32(255))
 
 
 def test_cmyk_becomes_srgb_through_its_profile(tmp_path):
@@ -107,9 +105,7 @@ def _bad(folder):
     yield "a.svg", "is a vector drawing"
     picture(4, 4, 1).cast("int").tiffsave(str(folder / "int.tif"))
     yield "int.tif", "has samples of type"
-    many = (
-        pyvips.Image.new_from_array(pixels(4, 4, 3)).bandjoin([1, 2, 3, 4]).copy(interpretation="multiband")
-    )
+    many = pyvips.Image.new_from_array(pixels(4, 4, 3)).bandjoin([1, 2, 3, 4]).copy(interpretation="multiband")
     many.tiffsave(str(folder / "bands.tif"))
     yield "bands.tif", "bands of colour"
 
@@ -154,9 +150,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     assert open_picture(tmp_path / "bomb.png", max_pixels=10**9).size == (30000, 30000)
 
 
-@given(
-    cut=st.integers(0, 3000), flips=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=6)
-)
+@given(cut=st.integers(0, 3000), flips=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_file_opens_or_is_an_image_error(tmp_path_factory, cut, flips):
     path = tmp_path_factory.getbasetemp() / "damaged"
@@ -231,9 +225,7 @@ def test_profile_and_metadata_are_kept(tmp_path, suffix):
     if suffix != ".tif":  # libvips writes no EXIF into TIFF
         assert "Ann Onymous" in result.get("exif-ifd0-Artist")
     assert result.get("orientation") == 1
-    assert not result.get_typeof("exif-ifd0-Orientation") or result.get("exif-ifd0-Orientation").startswith(
-        "1 "
-    )
+    assert not result.get_typeof("exif-ifd0-Orientation") or result.get("exif-ifd0-Orientation").startswith("1 ")
     _unchanged(tmp_path / "in.jpg", tmp_path / f"bare{suffix}", strip=True)
     bare = load(tmp_path / f"bare{suffix}")
     assert bare.get("icc-profile-data") == profile
@@ -270,9 +262,7 @@ def test_alpha_is_enlarged_within_its_range_and_edges_get_no_dark_fringe(tmp_pat
     assert image[3].min() == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("a.bmp", "cannot write .bmp"), ("a", "a file without a suffix")]
-)
+@pytest.mark.parametrize(("name", "message"), [("a.bmp", "cannot write .bmp"), ("a", "a file without a suffix")])
 def test_unknown_formats_are_refused(tmp_path, name, message):
     with pytest.raises(ImageError, match=message):
         output_depth(tmp_path / name, [from_array(pixels(4, 4, 3))], 2)
@@ -290,9 +280,7 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     target.write_bytes(b"the old file")
     with pytest.raises(ImageError, match=r"a\.png: cannot be written"):
         save(pyvips.Image.black(4, 4, bands=7).copy(interpretation="multiband"), target)
-    monkeypatch.setattr(
-        temporary.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
+    monkeypatch.setattr(temporary.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(ImageError, match="no space left on device"):
         save(picture(4, 4, 3), target)
     assert target.read_bytes() == b"the old file"
@@ -336,9 +324,7 @@ def test_a_canvas_on_disk_gives_back_what_was_added(tmp_path, monkeypatch, dtype
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "values", [np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)]
-)
+@pytest.mark.parametrize("values", [np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)])
 def test_arrays_that_are_no_image_are_refused(values):
     with pytest.raises(ValueError, match="an image is"):
         from_array(values)

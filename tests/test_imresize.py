@@ -45,9 +45,7 @@ def test_scale_one_is_the_identity_and_one_pixel_grows():
 def test_halves_round_up():
     image = np.zeros((16, 16), np.uint8)
     image[:, 7:] = [128, 2, 1, 1, 1, 1, 1, 1, 1]
-    taps = (
-        np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
-    )  # the eight weights of a halving, exact in binary
+    taps = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256  # the eight weights of a halving, exact in binary
     sums = np.array([image[0, 2 * k - 3 : 2 * k + 5] @ taps for k in range(2, 6)])
     np.testing.assert_array_equal(imresize(image, 0.5)[3, 2:6], np.floor(sums.clip(0, 255) + 0.5))
 

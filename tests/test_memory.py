@@ -51,9 +51,7 @@ def test_free_memory_heeds_the_limits_of_groups(tmp_path, monkeypatch):
     (tmp_path / "job" / "step" / "memory.current").write_text("4000000\n")
     read = memory._text
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(
-        memory, "_text", lambda path: "0::/job/step\n" if path.name == "cgroup" else read(path)
-    )
+    monkeypatch.setattr(memory, "_text", lambda path: "0::/job/step\n" if path.name == "cgroup" else read(path))
     assert memory.free_memory(torch.device("cpu")) == 1_500_000
 
 

@@ -21,9 +21,7 @@ def _images(pair):
         scale, (folder, stem) = pair["scale"], name.split("/")
         lr = read_image(TEST_SETS / folder / "LR_bicubic" / f"X{scale}" / f"{stem}x{scale}.png")
         image = lr.repeat(scale, 0).repeat(scale, 1)
-        return image, read_image(TEST_SETS / folder / "HR" / f"{stem}.png")[
-            : image.shape[0], : image.shape[1]
-        ]
+        return image, read_image(TEST_SETS / folder / "HR" / f"{stem}.png")[: image.shape[0], : image.shape[1]]
     reference = read_image(TEST_SETS / f"{name}.png")
     rows, columns = np.indices(reference.shape[:2])
     pattern = (7 * rows + 13 * columns) % 23 - 11
@@ -31,9 +29,7 @@ def _images(pair):
 
 
 @needs_shared
-@pytest.mark.parametrize(
-    "pair", _parity_pairs(), ids=lambda pair: f"{pair['pair']}-{pair['image'].split('/')[-1]}"
-)
+@pytest.mark.parametrize("pair", _parity_pairs(), ids=lambda pair: f"{pair['pair']}-{pair['image'].split('/')[-1]}")
 def test_parity(pair):
     image, reference = _images(pair)
     cases = {"y_border_s": ("y", pair.get("scale")), "y_border_4": ("y", 4), "rgb_border_0": ("rgb", 0)}
@@ -55,9 +51,7 @@ def test_parity(pair):
 def test_bicubic_baseline(name, scale, published):
     figures = []
     for path in sorted((TEST_SETS / name / "HR").iterdir()):
-        up = imresize(
-            read_image(TEST_SETS / name / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png"), scale
-        )
+        up = imresize(read_image(TEST_SETS / name / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png"), scale)
         figures.append(psnr(up, read_image(path)[: up.shape[0], : up.shape[1]], "y", scale))
     assert np.mean(figures) == pytest.approx(published, abs=0.02)
 

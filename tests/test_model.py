@@ -59,9 +59,7 @@ def test_any_size(size, upscale, channels):
 
 
 def test_every_head():
-    for upscale, upsampler in (
-        (2, "pixelshuffle"), (3, "pixelshuffle"), (4, "pixelshuffle"), (4, "nearest+conv")
-    ):
+    for upscale, upsampler in ((2, "pixelshuffle"), (3, "pixelshuffle"), (4, "pixelshuffle"), (4, "nearest+conv")):
         model = make(upscale=upscale, upsampler=upsampler)
         assert model(torch.rand(1, 3, 5, 4)).shape == (1, 3, 5 * upscale, 4 * upscale)
 

@@ -147,9 +147,7 @@ def test_other_shapes_dtypes_and_ranges_are_refused(image):
         network().restore(image)
 
 
-@given(
-    height=st.integers(1, 90), width=st.integers(1, 90), channels=st.integers(1, 4), scale=st.integers(1, 4)
-)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), channels=st.integers(1, 4), scale=st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_any_size_gives_the_right_size(height, width, channels, scale):
     result = network(scale, tile=64).restore(np.full((height, width, channels), 99, np.uint8))

@@ -104,9 +104,7 @@ def test_a_network_that_sees_no_further_than_its_tile_is_exact():
 def test_rows_come_out_as_they_are_finished_and_progress_counts_tiles():
     image, network, told = torch.rand(3, 300, 100), StandIn(), []
     grid = Grid((300, 100), 2, 96, 16)
-    rows = restore_rows(
-        lambda x: network(x[None])[0], lambda r, c: image[:, r, c], grid, lambda *a: told.append(a)
-    )
+    rows = restore_rows(lambda x: network(x[None])[0], lambda r, c: image[:, r, c], grid, lambda *a: told.append(a))
     first = next(rows)
     assert len(network.seen) == 2  # one row of tiles, no more
     assert first.shape[1] < 2 * 96

@@ -47,9 +47,7 @@ class AttentiveScan(nn.Module):
         self.out_proj = nn.Linear(hidden, dim)
         if copies == 1:
             width = states if config.prompt_target in ("B", "C") else hidden
-            self.route = nn.Sequential(
-                nn.Linear(dim, dim // 3), nn.GELU(), nn.Linear(dim // 3, config.num_tokens)
-            )
+            self.route = nn.Sequential(nn.Linear(dim, dim // 3), nn.GELU(), nn.Linear(dim // 3, config.num_tokens))
             self.pool_left = nn.Embedding(config.num_tokens, config.inner_rank)
             self.pool_right = nn.Embedding(config.inner_rank, width)
         self._reset_scan()
@@ -110,9 +108,7 @@ class AttentiveScan(nn.Module):
         norm_out, out = norm_of(self.out_norm), affine_of(self.out_proj)
         return linear(mix(tokens), *out, norm=norm_out, residual=residual, backend=self.dense).view(x.shape)
 
-    def choose_prompts(
-        self, x: Tensor, norm: nn.LayerNorm, generator: Generators
-    ) -> tuple[Tensor, Tensor]:
+    def choose_prompts(self, x: Tensor, norm: nn.LayerNorm, generator: Generators) -> tuple[Tensor, Tensor]:
         """Route tokens norm(x) to prompts: x (B, L, E) → labels (B, L) int64 and prompts (B, L, N)."""
         pool = self.pool_left.weight @ self.pool_right.weight
         first, _, second = self.route

@@ -29,9 +29,7 @@ class Canvas:
     would be mapped whole.)
     """
 
-    def __init__(
-        self, size: tuple[int, int], channels: int, depth: Depth, target: Path | None = None
-    ) -> None:
+    def __init__(self, size: tuple[int, int], channels: int, depth: Depth, target: Path | None = None) -> None:
         """size: height, width. target: beside which a temporary file may be made; None keeps all in memory.
 
         Raises ImageError, naming `target`, when there is no room on the disk: at once, not after the work.

@@ -21,25 +21,15 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="TOML file of the run.", exists=True, dir_okay=False)],
     name: Annotated[str, typer.Option(help="Name of the run; by default the recipe's.")] = "",
     runs: Annotated[Path, typer.Option(help="Folder that runs are kept in.")] = Path("runs"),
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Training images, in place of the recipe's.")
-    ] = None,
-    validation: Annotated[
-        Path | None, typer.Option(help="Folder of test sets, in place of the recipe's.")
-    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Training images, in place of the recipe's.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Folder of test sets, in place of the recipe's.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA if it is there.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices on each machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    micro_batch: Annotated[
-        int, typer.Option(min=0, help="Patches at once on a device; 0: as the recipe says.")
-    ] = 0,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start again, or go on where the run is.")
-    ] = False,
+    micro_batch: Annotated[int, typer.Option(min=0, help="Patches at once on a device; 0: as the recipe says.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start again, or go on where the run is.")] = False,
     max_minutes: Annotated[float, typer.Option(help="Save and end after this time; 0: no limit.")] = 0.0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check all and estimate, train nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and estimate, train nothing.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
 ) -> None:
     """Train a network by a recipe; the same command goes on with an interrupted run."""
@@ -52,9 +42,7 @@ def train(
         keep_freed_memory()
         parsed = load_recipe(recipe)
         if micro_batch:
-            parsed = parsed.model_copy(
-                update={"train": parsed.train.model_copy(update={"micro_batch": micro_batch})}
-            )
+            parsed = parsed.model_copy(update={"train": parsed.train.model_copy(update={"micro_batch": micro_batch})})
         options = Options(
             run=runs / (name or recipe.stem),
             data=tuple(data or ()),
@@ -136,9 +124,7 @@ def reproduce(
         list[str] | None,
         typer.Argument(help="Files, folders of them, or packaged names; by default all packaged ones."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown document.")] = Path(
-        "reproduction.md"
-    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown document.")] = Path("reproduction.md"),
     sets: Annotated[str, typer.Option(help="Only these, by commas; by default all that are there.")] = "",
     tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
@@ -253,6 +239,7 @@ def check(
 
     Exit code: 0, none found; 1, some found, each told in a line; 2, no images to look at.
     """
+
     def tick(done: int, total: int) -> None:
         if done and done % 500 == 0:
             typer.echo(f"{done} of {total} images read", err=True)

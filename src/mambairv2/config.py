@@ -69,9 +69,7 @@ class MambaIRv2Config:
         object.__setattr__(self, "num_heads", tuple(self.num_heads))
         self._check_choices()
         if len(self.depths) != len(self.num_heads) or not self.depths:
-            raise ValueError(
-                f"depths and num_heads need one entry a group, got {self.depths} and {self.num_heads}"
-            )
+            raise ValueError(f"depths and num_heads need one entry a group, got {self.depths} and {self.num_heads}")
         for heads in self.num_heads:
             if heads < 1 or self.embed_dim % heads:
                 raise ValueError(f"embed_dim={self.embed_dim} is not divisible by num_heads={heads}")

@@ -191,9 +191,7 @@ def _build(
                 "input": i.tell() if damaged is not None else t.tell(),
                 "detail": d.tell() // 4,
             }
-            entries.append(
-                {"file": str(target), "height": height, "width": width, **place, "cells": cells.shape}
-            )
+            entries.append({"file": str(target), "height": height, "width": width, **place, "cells": cells.shape})
             t.write(np.ascontiguousarray(pixels).data)
             d.write(cells.data)
             if damaged is not None:

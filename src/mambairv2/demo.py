@@ -31,9 +31,7 @@ def main() -> None:
     """Read the arguments and run the demo."""
     parser = argparse.ArgumentParser(prog="python -m mambairv2.demo", description=__doc__)
     parser.add_argument("--examples", type=Path, default=Path("examples"), help="folder with coffee.png")
-    parser.add_argument(
-        "--output", type=Path, default=Path(".demo"), help="folder the pictures are written to"
-    )
+    parser.add_argument("--output", type=Path, default=Path(".demo"), help="folder the pictures are written to")
     parser.add_argument("--weights", default="sr-x2", help="a packaged name or a file")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()

@@ -35,9 +35,7 @@ def exponential_like(logits: Tensor, generators: Generators) -> Tensor:
     return exponential(seeds.to(logits.device), logits[0].numel(), dtype).view(logits.shape)
 
 
-def repeatable(
-    layer: Callable[[Tensor, Generators], Tensor], generators: Generators
-) -> Callable[[Tensor], Tensor]:
+def repeatable(layer: Callable[[Tensor, Generators], Tensor], generators: Generators) -> Callable[[Tensor], Tensor]:
     """Return layer as a function of its tensor that, when run again, draws what it drew at first.
 
     Activation checkpointing restores torch's own generators before it runs a layer again, not given ones.

@@ -185,9 +185,7 @@ def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) 
     return notes
 
 
-def _without_bad_profile(
-    image: pyvips.Image, target: Path, keep: str
-) -> tuple[pyvips.Image, tuple[str, ...]]:
+def _without_bad_profile(image: pyvips.Image, target: Path, keep: str) -> tuple[pyvips.Image, tuple[str, ...]]:
     """The image without its colour profile where the format does not take it, as PNG a damaged one."""
     if not image.get_typeof("icc-profile-data"):
         return image, ()

@@ -178,9 +178,7 @@ def tiled(restore: Restore, scale: int, tile: int, overlap: int = 32) -> Restore
 
     def run(image: Tensor) -> Tensor:
         grid = Grid((image.shape[2], image.shape[3]), scale, tile, overlap)
-        rows = restore_rows(
-            lambda part: restore(part[None])[0], lambda down, across: image[0, :, down, across], grid
-        )
+        rows = restore_rows(lambda part: restore(part[None])[0], lambda down, across: image[0, :, down, across], grid)
         return torch.cat(list(rows), dim=1)[None]
 
     return run

@@ -102,12 +102,8 @@ class Picture:
 
     def _check(self, values: npt.NDArray[np.float32]) -> None:
         if not (values.min() >= 0 and values.max() <= 1):
-            found = (
-                f"{values.min():g} to {values.max():g}" if np.isfinite(values).all() else "NaN or infinity"
-            )
-            raise ImageError(
-                f"{self.path}: floats must lie in 0 to 1, found {found}; rescale the image first"
-            )
+            found = f"{values.min():g} to {values.max():g}" if np.isfinite(values).all() else "NaN or infinity"
+            raise ImageError(f"{self.path}: floats must lie in 0 to 1, found {found}; rescale the image first")
 
 
 def _fetch(image: pyvips.Image, rows: slice, columns: slice) -> Samples:
@@ -150,9 +146,7 @@ def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int =
     return pictures[0]
 
 
-def open_pages(
-    path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS
-) -> tuple[Picture, ...]:
+def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> tuple[Picture, ...]:
     """Open every page of a TIFF or frame of an animation, or the one that `page` chooses, as `open_picture`.
 
     Returns pictures of one size, kind and profile; most files hold one. max_pixels counts all of them.
@@ -228,9 +222,7 @@ def _load(path: Path, **options: int) -> pyvips.Image:
             raise several(path, count, "their sizes or kinds differ, so choose one") from error
         raise
     if image.get("vips-loader").startswith("svg"):
-        raise ImageError(
-            f"{path}: is a vector drawing, which needs no restoring; export it at the size you want"
-        )
+        raise ImageError(f"{path}: is a vector drawing, which needs no restoring; export it at the size you want")
     return image
 
 
@@ -276,9 +268,7 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
     if image.format not in DEPTHS:
         raise ImageError(f"{path}: has samples of type {image.format}; convert it to 8 or 16 bits, or float")
     if image.bands not in (1, 3):
-        raise ImageError(
-            f"{path}: has {image.bands} bands of colour; only grey (1) and RGB (3) can be restored"
-        )
+        raise ImageError(f"{path}: has {image.bands} bands of colour; only grey (1) and RGB (3) can be restored")
     if alpha is not None:
         alpha = alpha.cast(image.format)
         image = _bleed(image, alpha)

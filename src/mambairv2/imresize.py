@@ -46,9 +46,7 @@ def _taps(
     return position, weight
 
 
-def _resize_rows(
-    image: npt.NDArray[np.uint8], out_size: int, scale: float, border: Border
-) -> npt.NDArray[np.uint8]:
+def _resize_rows(image: npt.NDArray[np.uint8], out_size: int, scale: float, border: Border) -> npt.NDArray[np.uint8]:
     position, weight = _taps(image.shape[0], out_size, scale, border)
     total = np.full((out_size, *image.shape[1:]), 0.5)
     column = (-1, *[1] * (image.ndim - 1))

@@ -36,9 +36,7 @@ class Plan:
     def protocols(self) -> list[Protocol]:
         """Return one protocol a level."""
         channels = 1 if self.grey else 3
-        return [
-            Protocol(self.task, self.scale, level, channels) for level in self.levels or LEVELS[self.task]
-        ]
+        return [Protocol(self.task, self.scale, level, channels) for level in self.levels or LEVELS[self.task]]
 
     def folders(self) -> list[Path]:
         """Return the folders of the test sets; raises FileNotFoundError for one that is not there."""

@@ -38,9 +38,7 @@ def _compared(image: Image, reference: Image, channels: Channels, border: int) -
     if image.shape != reference.shape:
         raise ValueError(f"metrics compare images of one shape, got {image.shape} and {reference.shape}")
     if min(image.shape[:2]) <= 2 * border:
-        raise ValueError(
-            f"a border of {border} leaves nothing of an image of {image.shape[1]}x{image.shape[0]}"
-        )
+        raise ValueError(f"a border of {border} leaves nothing of an image of {image.shape[1]}x{image.shape[0]}")
     return _planes(image, channels, border), _planes(reference, channels, border)
 
 

@@ -79,8 +79,7 @@ class MambaIRv2(nn.Module):
         self.conv_first = nn.Conv2d(channels, dim, 3, padding=1)
         self.norm_first = nn.LayerNorm(dim)
         self.groups = nn.ModuleList(
-            Group(config, depth, heads)
-            for depth, heads in zip(config.depths, config.num_heads, strict=True)
+            Group(config, depth, heads) for depth, heads in zip(config.depths, config.num_heads, strict=True)
         )
         self.norm = nn.LayerNorm(dim)
         self.conv_after_body = residual_conv(config)
@@ -88,9 +87,7 @@ class MambaIRv2(nn.Module):
         self.apply(_init_weights)
 
     @classmethod
-    def from_config(
-        cls, name: MambaIRv2Config | Variant, *, upscale: int = 2, in_channels: int = 3
-    ) -> MambaIRv2:
+    def from_config(cls, name: MambaIRv2Config | Variant, *, upscale: int = 2, in_channels: int = 3) -> MambaIRv2:
         """Make an untrained network from a configuration, or from a variant name, a scale and channels."""
         if isinstance(name, MambaIRv2Config):
             return cls(name)

@@ -177,9 +177,7 @@ class _Order(Sampler[list[Key]]):
             yield from micro_batches(self.recipe, iteration, self.rank, self.world)
 
 
-def loader(
-    patches: Patches, recipe: Recipe, start: int = 0, rank: int = 0, world: int = 1
-) -> DataLoader[Batch]:
+def loader(patches: Patches, recipe: Recipe, start: int = 0, rank: int = 0, world: int = 1) -> DataLoader[Batch]:
     """Return the micro-batches of one process from an iteration on, (n, C, p, p) and (n, C, p·s, p·s), in
     order.
 

@@ -75,9 +75,7 @@ class DataPart(_Part):
     @model_validator(mode="after")
     def _one_input_folder_each(self) -> Self:
         if self.input_folders and len(self.input_folders) != len(self.folders):
-            raise ValueError(
-                f"{len(self.folders)} folders need as many input_folders, got {len(self.input_folders)}"
-            )
+            raise ValueError(f"{len(self.folders)} folders need as many input_folders, got {len(self.input_folders)}")
         return self
 
 

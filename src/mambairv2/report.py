@@ -77,9 +77,7 @@ def _images(result: Result, base: str) -> str:
     rows = [["image", "ours", base, "gain", "seconds"]]
     for score in result.scores:
         ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
-        rows.append(
-            [score.image, ours, below, f"{score.psnr - score.base_psnr:+.2f}", f"{score.seconds:.1f}"]
-        )
+        rows.append([score.image, ours, below, f"{score.psnr - score.base_psnr:+.2f}", f"{score.seconds:.1f}"])
     return table(rows)
 
 
@@ -93,6 +91,5 @@ def table(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     )

@@ -194,9 +194,7 @@ class Restorer:
         size = len(pages) * height * self.scale, width * self.scale
         return Canvas(size, pages[0].channels, depth, target)
 
-    def _fill(
-        self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None
-    ) -> None:
+    def _fill(self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None) -> None:
         """Restore the colour, page by page, row of tiles by row of tiles."""
         for number, page in enumerate(pages):
 
@@ -294,9 +292,7 @@ class Restorer:
             largest = min(grid.tile or max(size), max(size))
             grid = self._fitting(size, largest // 2)
             if self.tile != "auto" or (grid.tile or largest) >= largest:
-                raise MemoryError(
-                    f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile"
-                )
+                raise MemoryError(f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile")
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -324,7 +320,5 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"no device {device} here ({str(error).splitlines()[0]}); use auto or cpu"
-        ) from error
+        raise ValueError(f"no device {device} here ({str(error).splitlines()[0]}); use auto or cpu") from error
     return chosen

@@ -68,9 +68,7 @@ def _parameters(state: State) -> int:
     return sum(p.numel() for p in state.network.parameters())
 
 
-def fit(
-    state: State, options: Options, validation: Path | None, reporter: Reporter, asked: list[int]
-) -> bool:
+def fit(state: State, options: Options, validation: Path | None, reporter: Reporter, asked: list[int]) -> bool:
     """Run to the last iteration; returns False if stopped by a signal or the clock, with everything saved."""
     train, keep, fabric = state.recipe.train, state.recipe.keep, state.fabric
     limit = time.monotonic() + options.max_minutes * 60
@@ -202,6 +200,4 @@ def roll_back(state: State, reporter: Reporter) -> None:
     state.attempt = attempt
     state.reseed()
     reporter.rewind(state.iteration)
-    reporter.say(
-        f"{bad} bad steps in a row: back from iteration {at} to {state.iteration}, with other patches"
-    )
+    reporter.say(f"{bad} bad steps in a row: back from iteration {at} to {state.iteration}, with other patches")

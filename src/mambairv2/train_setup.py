@@ -117,9 +117,7 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
     torch.manual_seed(recipe.seed)
     network = MambaIRv2(part.config())
     batches = (
-        torch.utils.data.default_collate(
-            [patches[2**31, 8 * number + slot, recipe.data.patch] for slot in range(8)]
-        )
+        torch.utils.data.default_collate([patches[2**31, 8 * number + slot, recipe.data.patch] for slot in range(8)])
         for number in range(25)
     )
     if not part.start_from:
@@ -166,9 +164,7 @@ def resume(state: State, options: Options, reporter: Reporter) -> None:
         return
     earlier = Recipe.model_validate_json(str(content["recipe"]))
     if (earlier.model, earlier.seed) != (state.recipe.model, state.recipe.seed):
-        raise ValueError(
-            f"{state.run} was begun with another model or seed; choose another --name, or --fresh"
-        )
+        raise ValueError(f"{state.run} was begun with another model or seed; choose another --name, or --fresh")
     if earlier != state.recipe:
         reporter.say("the recipe has changed since the checkpoint; the run goes on by the new one")
     state.restore(content)

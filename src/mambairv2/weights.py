@@ -165,9 +165,7 @@ def _read_torch(path: Path, head: bytes) -> State:
         ) from None
     except Exception as error:  # a damaged file fails in torch, zip and pickle in many ways
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise WeightsError(
-            f"{path}: is damaged or no PyTorch checkpoint ({reason}); fetch it again"
-        ) from None
+        raise WeightsError(f"{path}: is damaged or no PyTorch checkpoint ({reason}); fetch it again") from None
     for name in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

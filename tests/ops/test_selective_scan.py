@@ -190,9 +190,7 @@ def test_gradients_are_those_of_finite_differences(backend):
     names = [name for name in values if name != "order"]
 
     def scan(*tensors):
-        return selective_scan(
-            **dict(zip(names, tensors, strict=True)), order=values["order"], backend=backend
-        )[0]
+        return selective_scan(**dict(zip(names, tensors, strict=True)), order=values["order"], backend=backend)[0]
 
     assert torch.autograd.gradcheck(scan, [values[name].requires_grad_() for name in names])
 

@@ -9,9 +9,7 @@ from torch.nn import functional as F
 CHUNK = 16
 
 
-def selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
-) -> tuple[Tensor, Tensor]:
+def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
     """Scan all chunks of 16 tokens side by side, then their ends the same way, level by level.
 
     Only products of decays in (0, 1] are formed, never their inverses, so nothing overflows however

@@ -38,9 +38,7 @@ class ScanArgs(ctypes.Structure):
 class ScanGradArgs(ctypes.Structure):
     """`mir::ScanGradArgs`."""
 
-    _fields_ = [("forward", ScanArgs)] + [
-        (n, _P) for n in ("dy", "du", "ddelta", "dB", "dC", "dA", "dD", "dbias")
-    ]
+    _fields_ = [("forward", ScanArgs)] + [(n, _P) for n in ("dy", "du", "ddelta", "dB", "dC", "dA", "dD", "dbias")]
 
 
 class AttentionArgs(ctypes.Structure):

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 
-def selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
-) -> tuple[Tensor, Tensor]:
+def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
     """Scan step by step: h_i = exp(Δ_i A) h_{i-1} + Δ_i B_i u_i, y_i = C_i · h_i + D u_i.
 
     u, delta: (B, L, D), delta after softplus; A: (D, N); B, C: (B, L, N); D: (D,).

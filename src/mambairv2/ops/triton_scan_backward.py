@@ -88,9 +88,7 @@ def gradients(
         steps = image.to(tl.int64) * length + i
         dy_t = load(dy, rows, valid, d, in_d, channels)
         C_t = load_sum(C, rows, C_stride, prompt, steps, prompt_stride, valid, n, in_n)
-        decays, drives = tl.associative_scan(
-            (a, dy_t[:, :, None] * C_t[:, None, :]), 0, compose, reverse=True
-        )
+        decays, drives = tl.associative_scan((a, dy_t[:, :, None] * C_t[:, None, :]), 0, compose, reverse=True)
         gh = decays * g[None, :, :] + drives
         raw = load(delta, rows, valid, d, in_d, delta_stride) + bias_d[None, :]
         step = steps_of(raw, valid, SOFTPLUS)

@@ -18,9 +18,7 @@ Backend = Literal["auto", "reference", "sdpa", "cpu", "triton"]
 MASK = -100.0
 
 
-def window_attention(
-    qkv: Tensor, bias_table: Tensor, window: int, shift: int, backend: Backend = "auto"
-) -> Tensor:
+def window_attention(qkv: Tensor, bias_table: Tensor, window: int, shift: int, backend: Backend = "auto") -> Tensor:
     """Attend inside each M×M window: softmax(q kᵀ / √d + bias + mask) v.
 
     qkv: (B, H, W, 3E), channels as (which, head, d); H and W multiples of M. bias_table: ((2M-1)², heads),
