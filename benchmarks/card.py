@@ -19,14 +19,15 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from mambairv2.cards import Card, Figures
-from mambairv2.evaluate import mean
-from mambairv2.measure import Plan, measure
-from mambairv2.recipe import Recipe, load_recipe
-from mambairv2.report import BASE, Result, pair, table
+from mambairv2.evaluation.evaluate import mean
+from mambairv2.evaluation.measure import Plan, measure
+from mambairv2.evaluation.report import BASE, Result, pair, table
+from mambairv2.files.atomic import write_whole
 from mambairv2.tasks import TASKS
-from mambairv2.temporary import write_whole
-from mambairv2.weights import PRETRAINED, load_model, read_metadata
+from mambairv2.training.recipe import Recipe, load_recipe
+from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.model_card import Card, Figures
+from mambairv2.weights.packaged import PRETRAINED
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -99,7 +99,7 @@ def sgemm() -> Callable[[], object]:
 
 def section_inference(rounds: int) -> dict[str, object]:
     """Light ×2 at 128×128 beside other networks, and its operations a second as a share of sgemm's."""
-    from mambairv2.complexity import cost
+    from mambairv2.network.complexity import cost
     from peers import peers
 
     ours = model()
@@ -187,7 +187,7 @@ def machine() -> dict[str, object]:
     """What the figures were measured on."""
     import torch
 
-    from mambairv2.ops import native
+    from mambairv2.ops.library import loader
 
     cpu = platform.processor()
     if Path("/proc/cpuinfo").exists():
@@ -198,7 +198,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "kernels": native.isa() if not isinstance(native.load(), str) else native.load(),
+        "kernels": loader.isa() if not isinstance(loader.load(), str) else loader.load(),
         "python": platform.python_version(),
     }
 
@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--keep-freed", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.keep_freed:
-        from mambairv2.memory import keep_freed_memory
+        from mambairv2.restoration.memory import keep_freed_memory
 
         keep_freed_memory()
     if options.section:

@@ -24,14 +24,17 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw, ImageFont
 
-from mambairv2.data import to_channels
-from mambairv2.evaluate import Case, Pixels, Protocol, cases, restored
-from mambairv2.measure import Plan
-from mambairv2.memory import keep_freed_memory
-from mambairv2.metrics import luma, psnr
-from mambairv2.report import BASE, table
-from mambairv2.temporary import write_whole
-from mambairv2.weights import PRETRAINED, load_model, pretrained, read_metadata
+from mambairv2.evaluation.evaluate import restored
+from mambairv2.evaluation.measure import Plan
+from mambairv2.evaluation.metrics import luma, psnr
+from mambairv2.evaluation.protocol import Case, Protocol, cases
+from mambairv2.evaluation.report import BASE, table
+from mambairv2.files.atomic import write_whole
+from mambairv2.images.arrays import Pixels
+from mambairv2.images.pixels import to_channels
+from mambairv2.restoration.memory import keep_freed_memory
+from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.packaged import PRETRAINED, pretrained
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", ROOT.parent / "shared"))

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mambairv2.evaluate import Protocol, Score, evaluate_set, mean
-from mambairv2.measure import LEVELS
-from mambairv2.model import MambaIRv2
-from mambairv2.report import table
-from mambairv2.temporary import write_whole
-from mambairv2.weights import load_model, read_metadata
+from mambairv2.evaluation.evaluate import Score, evaluate_set, mean
+from mambairv2.evaluation.measure import LEVELS
+from mambairv2.evaluation.protocol import Protocol
+from mambairv2.evaluation.report import table
+from mambairv2.files.atomic import write_whole
+from mambairv2.network.model import MambaIRv2
+from mambairv2.weights.load import load_model, read_metadata
 
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 ORDERS = {"image": "prompts in image order (as published)", "sorted": "prompts sorted with their tokens"}

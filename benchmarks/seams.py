@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mambairv2.images import open_picture
-from mambairv2.restorer import OVERLAP, TILE, Restorer
-from mambairv2.tiling import Grid, restore_rows
+from mambairv2.images.reading import open_picture
+from mambairv2.restoration.restorer import OVERLAP, TILE, Restorer
+from mambairv2.restoration.tiling import Grid, restore_rows
 
 SIZE = 520, 600
 LEAST_PSNR, LARGEST_RATIO = 45.0, 1.02

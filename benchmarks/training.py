@@ -70,7 +70,7 @@ def smaller(recipe, pixels: int, iterations: int, workers: int):
 
 def loader_speed(state, seconds: float) -> float:
     """Images a second of the loader alone, after a first batch, as the steps of a run ask for them."""
-    from mambairv2.patches import loader
+    from mambairv2.training.patches import loader
 
     recipe = state.recipe
     long = recipe.model_copy(update={"train": recipe.train.model_copy(update={"iterations": 10**7})})
@@ -85,8 +85,8 @@ def loader_speed(state, seconds: float) -> float:
 
 def step_shares(state, reporter, steps: int) -> dict[str, float]:
     """Median seconds of a logged step, of the model inside it, and of waiting for patches."""
-    from mambairv2.patches import loader
-    from mambairv2.train import logged_step
+    from mambairv2.training.loop import logged_step
+    from mambairv2.training.patches import loader
 
     # What is watched stays so: the state is measured once and thrown away.
     model, waiting = Stopwatch(), Stopwatch()
@@ -109,7 +109,7 @@ def step_shares(state, reporter, steps: int) -> dict[str, float]:
 
 def saving(state, reporter) -> float:
     """Seconds of writing a checkpoint and the averaged weights, the median of three."""
-    from mambairv2.train import save
+    from mambairv2.training.loop import save
 
     times = []
     for _ in range(3):
@@ -121,9 +121,9 @@ def saving(state, reporter) -> float:
 
 def measure(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Every figure of one recipe."""
-    from mambairv2.recipe import load_recipe
-    from mambairv2.run_log import Reporter
-    from mambairv2.train_setup import Options, make_fabric, open_patches, setup
+    from mambairv2.training.log import Reporter
+    from mambairv2.training.recipe import load_recipe
+    from mambairv2.training.setup import Options, make_fabric, open_patches, setup
 
     given = load_recipe(FOLDER / f"{name}.toml" if not name.endswith(".toml") else Path(name))
     workers = min(given.data.workers, os.cpu_count() or 1)
@@ -172,7 +172,7 @@ def main() -> None:
 
     import torch
 
-    from mambairv2.memory import keep_freed_memory
+    from mambairv2.restoration.memory import keep_freed_memory
 
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:

@@ -66,8 +66,8 @@ def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
 
 def trial(number: int, seeds: list[tuple[str, bytes]], folder: Path, restorer) -> str | None:
     """Restore one damaged file; returns what went wrong, None if all is as it must be."""
-    from mambairv2.encoding import FORMATS
-    from mambairv2.images import ImageError
+    from mambairv2.images.errors import ImageError
+    from mambairv2.images.writing import FORMATS
 
     chance = random.Random(number)
     (name, content), (_, other) = chance.choice(seeds), chance.choice(seeds)
@@ -99,7 +99,7 @@ def work(first: int, count: int, seeds: list[tuple[str, bytes]], folder: Path, f
     """Do trials in this process, noting the one in hand, so that the parent knows which one killed it."""
     import torch
 
-    from mambairv2.restorer import Restorer
+    from mambairv2.restoration.restorer import Restorer
     from stand_in import StandIn
 
     torch.set_num_threads(1)
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="number of the first trial")
     parser.add_argument("--keep", type=Path, default=Path("fuzz"), help="where findings go")
     options = parser.parse_args()
-    import mambairv2.restorer  # noqa: F401 (so that forked processes need not load torch)
+    import mambairv2.restoration.restorer  # noqa: F401 (so that forked processes need not load torch)
 
     options.keep.mkdir(parents=True, exist_ok=True)
     findings = options.keep / "findings.tsv"

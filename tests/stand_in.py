@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mambairv2.config import MambaIRv2Config
+from mambairv2.network.config import MambaIRv2Config
 
 
 class StandIn(nn.Module):

@@ -7,10 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mambairv2.config import MambaIRv2Config, variant
-    from mambairv2.model import MambaIRv2
-    from mambairv2.restorer import Restorer, restore
-    from mambairv2.weights import WeightsError, load_model, save_model
+    from mambairv2.network.config import MambaIRv2Config, variant
+    from mambairv2.network.model import MambaIRv2
+    from mambairv2.restoration.restorer import Restorer, restore
+    from mambairv2.weights.errors import WeightsError
+    from mambairv2.weights.load import load_model
+    from mambairv2.weights.save import save_model
 
     __version__: str
 
@@ -26,14 +28,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "MambaIRv2": "model",
-    "MambaIRv2Config": "config",
-    "Restorer": "restorer",
-    "WeightsError": "weights",
-    "load_model": "weights",
-    "restore": "restorer",
-    "save_model": "weights",
-    "variant": "config",
+    "MambaIRv2": "network.model",
+    "MambaIRv2Config": "network.config",
+    "Restorer": "restoration.restorer",
+    "WeightsError": "weights.errors",
+    "load_model": "weights.load",
+    "restore": "restoration.restorer",
+    "save_model": "weights.save",
+    "variant": "network.config",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for granted where a module has __getattr__

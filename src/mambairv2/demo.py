@@ -10,16 +10,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyvips
 
-from mambairv2.encoding import save
-from mambairv2.imresize import imresize
-from mambairv2.memory import keep_freed_memory
-from mambairv2.metrics import psnr
-from mambairv2.restorer import Restored, Restorer
-
-Pixels = npt.NDArray[np.uint8]
+from mambairv2.evaluation.metrics import psnr
+from mambairv2.images.arrays import Pixels
+from mambairv2.images.resize import imresize
+from mambairv2.images.writing import save
+from mambairv2.restoration.memory import keep_freed_memory
+from mambairv2.restoration.restorer import Restorer
+from mambairv2.restoration.results import Restored
 
 CROP = slice(208, 352), slice(304, 448)
 """Rows and columns of the photograph that the picture shows enlarged."""

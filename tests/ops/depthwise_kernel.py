@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambairv2.ops.depthwise import MODES, Depthwise, Mode, depthwise_backward, depthwise_forward
-from mambairv2.ops.linear import Norm
+from mambairv2.ops.dense.depthwise import MODES, Depthwise, Mode, depthwise_backward, depthwise_forward
+from mambairv2.ops.dense.linear import Norm
 
 
 class _Kernel(torch.autograd.Function):
@@ -27,7 +27,7 @@ class _Kernel(torch.autograd.Function):
 
 
 def depthwise_kernel(x: Tensor, weight: Tensor, bias: Tensor, mode: Mode, *, norm: Norm | None = None) -> Tensor:
-    """Return what `mambairv2.ops.depthwise.depthwise` does, by the kernels."""
+    """Return what `mambairv2.ops.dense.depthwise.depthwise` does, by the kernels."""
     gamma, beta, eps = norm if norm is not None else (None, None, 0.0)
     y: Tensor = _Kernel.apply(x, weight, bias, gamma, beta, MODES.index(mode), eps)
     return y

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from mambairv2 import MambaIRv2, MambaIRv2Config
-from mambairv2.ops import cpu
-from mambairv2.ops.selective_scan import selective_scan
-from mambairv2.ops.window_attention import window_attention
+from mambairv2.ops.attention.window_attention import window_attention
+from mambairv2.ops.library import loader
+from mambairv2.ops.scan.selective_scan import selective_scan
 
-without_native = pytest.mark.skipif(cpu.unavailable() is not None, reason="no native kernels")
-NATIVE = pytest.param("cpu", marks=without_native)
+without_native = pytest.mark.skipif(loader.unavailable() is not None, reason="no native kernels")
+NATIVE = pytest.param("native", marks=without_native)
 SCANS = ["auto", "reference", "chunked", NATIVE]
 ATTENTIONS = ["auto", "reference", "sdpa", NATIVE]
 HALF = [torch.bfloat16, torch.float16]

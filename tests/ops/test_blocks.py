@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mambairv2.ops import cpu
-from mambairv2.ops.attention_block import attention_block
-from mambairv2.ops.conv_block import conv_block
-from mambairv2.ops.routing import choose_prompt
-from mambairv2.ops.scan_pass import ScanPass, scan_pass
+from mambairv2.ops.blocks.attention_block import attention_block
+from mambairv2.ops.blocks.conv_block import conv_block
+from mambairv2.ops.blocks.scan_pass import ScanPass, scan_pass
+from mambairv2.ops.library import loader
+from mambairv2.ops.routing.prompts import choose_prompt
 
-pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+pytestmark = pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
@@ -31,9 +31,9 @@ def close(found: Tensor, expected: Tensor, times: float = 1) -> None:
 def agree(run: Callable[..., Tensor], given: Sequence[Tensor]) -> None:
     """Compare `run(backend, *given)` between the kernels and plain torch: one pass, values and all gradients."""
     with torch.no_grad():
-        close(run("cpu", *given), run("torch", *given))
+        close(run("native", *given), run("torch", *given))
     results = []
-    for backend in ("torch", "cpu"):
+    for backend in ("torch", "native"):
         leaves = [t.clone().requires_grad_() for t in given]
         y = run(backend, *leaves)
         y.backward(torch.cos(torch.arange(y.numel(), dtype=y.dtype)).view_as(y))
@@ -56,7 +56,7 @@ def block_of_attention(dtype: torch.dtype, image: tuple[int, int, int], embed: i
 def test_attention_block(image, embed, heads, shift, dtype):
     def run(backend: str, x, gamma, beta, qkv, bias, table, proj, bias2) -> Tensor:
         given = (x, (gamma, beta, 1e-5), (qkv, bias), table, (proj, bias2), 16, shift)
-        attention = "cpu" if backend == "cpu" else "reference"
+        attention = "native" if backend == "native" else "reference"
         return attention_block(*given, backend=attention, dense=backend)
 
     agree(run, block_of_attention(dtype, image, embed, heads))
@@ -109,7 +109,7 @@ def test_conv_block_does_not_depend_on_threads(hidden, mode):
         try:
             for n in (1, 3, 16):
                 torch.set_num_threads(n)
-                found.append(conv_block(x, (gamma, beta, 1e-5), (first, bias), (taps, bias2), mode, backend="cpu"))
+                found.append(conv_block(x, (gamma, beta, 1e-5), (first, bias), (taps, bias2), mode, backend="native"))
         finally:
             torch.set_num_threads(threads)
     assert torch.equal(found[0], found[1])
@@ -124,7 +124,7 @@ def test_choice(length, middle, prompts, dtype):
     )
     given = (x, (gamma, beta, 1e-5), (first, bias), (second, bias2), pool)
     with torch.no_grad():
-        label, prompt = choose_prompt(*given, backend="cpu")
+        label, prompt = choose_prompt(*given, backend="native")
         expected, _ = choose_prompt(*given, backend="torch")
     assert torch.equal(label, expected)
     assert torch.equal(prompt, pool[label])
@@ -153,7 +153,7 @@ def test_scan_pass(image, dim, rank, routed, dtype):
     given = pass_of(dtype, image, dim, rank, routed)
 
     def run(backend: str, *real: Tensor) -> Tensor:
-        scan = "cpu" if backend == "cpu" else "reference"
+        scan = "native" if backend == "native" else "reference"
         return scan_pass(ScanPass(*real, *given[17:]), backend=scan, dense=backend)
 
     agree(run, given[:17])
@@ -179,13 +179,13 @@ def test_opcheck():
         real = [t.clone().requires_grad_() if isinstance(t, Tensor) and t.is_floating_point() else t for t in given]
         torch.library.opcheck(operator, (*real, True))
 
-    both("attention_block_cpu", (*block_of_attention(torch.float32, (1, 16, 16), 24, 2), 8, 1e-5))
+    both("attention_block_native", (*block_of_attention(torch.float32, (1, 16, 16), 24, 2), 8, 1e-5))
     x, gamma, beta, first, bias, taps, bias2, gamma2, beta2, last, bias3 = tensors(
         torch.float32, (1, 9, 9, 20), (20,), (20,), (28, 20), (28,), (14, 1, 3, 3), *[(14,)] * 3, (20, 14), (20,)
     )
     given = (x, gamma, beta, first, bias, taps, bias2, gamma2, beta2)
-    both("conv_block_cpu", (*given, last, bias3, None, None, 1e-5, 1e-5, 0, True))
-    both("conv_block_cpu", (*given, None, None, None, None, 1e-5, 1e-5, 0, True))
-    both("scan_pass_cpu", pass_of(torch.float32, (1, 5, 6), 20, 2, True))
+    both("conv_block_native", (*given, last, bias3, None, None, 1e-5, 1e-5, 0, True))
+    both("conv_block_native", (*given, None, None, None, None, 1e-5, 1e-5, 0, True))
+    both("scan_pass_native", pass_of(torch.float32, (1, 5, 6), 20, 2, True))
     route = tensors(torch.float32, (1, 30, 20), (20,), (20,), (7, 20), (7,), (9, 7), (9,), (9, 8))
-    torch.library.opcheck(torch.ops.mambairv2.choose_prompt_cpu, (*route, 1e-5))
+    torch.library.opcheck(torch.ops.mambairv2.choose_prompt_native, (*route, 1e-5))

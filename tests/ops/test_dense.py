@@ -9,13 +9,13 @@ import torch
 from depthwise_kernel import depthwise_kernel
 from torch import Tensor
 
-from mambairv2.ops import cpu
-from mambairv2.ops.depthwise import depthwise
-from mambairv2.ops.linear import linear
+from mambairv2.ops.dense.depthwise import depthwise
+from mambairv2.ops.dense.linear import linear
+from mambairv2.ops.library import loader
 
-pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+pytestmark = pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
-depthwises = {"torch": depthwise, "cpu": depthwise_kernel}
+depthwises = {"torch": depthwise, "native": depthwise_kernel}
 
 
 def check(run: Callable[..., Tensor], sizes: list[tuple[int, ...]], dtype: torch.dtype) -> None:
@@ -23,7 +23,7 @@ def check(run: Callable[..., Tensor], sizes: list[tuple[int, ...]], dtype: torch
     torch.manual_seed(0)
     values = [torch.randn(*size, dtype=dtype) for size in sizes]
     results = []
-    for backend in ("torch", "cpu"):
+    for backend in ("torch", "native"):
         tensors = [value.clone().requires_grad_() for value in values]
         y = run(*tensors, backend)
         y.backward(torch.cos(torch.arange(y.numel(), dtype=dtype)).view_as(y))
@@ -80,7 +80,7 @@ def test_threads_change_nothing():
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
         given = [t.clone().requires_grad_() for t in (x, w, taps, bias)]
-        y = depthwise_kernel(linear(*given[:2], backend="cpu").view(1, 30, 100, 48), *given[2:], "sigmoid")
+        y = depthwise_kernel(linear(*given[:2], backend="native").view(1, 30, 100, 48), *given[2:], "sigmoid")
         y.square().sum().backward()
         found.append([y, *(t.grad for t in given)])
     torch.set_num_threads(before)
@@ -90,4 +90,4 @@ def test_threads_change_nothing():
 
 def test_wrong_dtype():
     with pytest.raises(ValueError, match="float32 or float64"):
-        linear(torch.ones(2, 3).half(), torch.ones(4, 3).half(), backend="cpu")
+        linear(torch.ones(2, 3).half(), torch.ones(4, 3).half(), backend="native")

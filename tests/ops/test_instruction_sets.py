@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from mambairv2.ops import cpu
+from mambairv2.ops.library import loader
 
 CHECK = """
 import torch
 from depthwise_kernel import depthwise_kernel
-from mambairv2.ops import native
-from mambairv2.ops.attention_block import attention_block
-from mambairv2.ops.conv_block import conv_block
-from mambairv2.ops.depthwise import depthwise
-from mambairv2.ops.linear import linear
-from mambairv2.ops.selective_scan import selective_scan
-from mambairv2.ops.window_attention import window_attention
+from mambairv2.ops.library import loader
+from mambairv2.ops.blocks.attention_block import attention_block
+from mambairv2.ops.blocks.conv_block import conv_block
+from mambairv2.ops.dense.depthwise import depthwise
+from mambairv2.ops.dense.linear import linear
+from mambairv2.ops.scan.selective_scan import selective_scan
+from mambairv2.ops.attention.window_attention import window_attention
 
 torch.manual_seed(0)
 torch.set_num_threads(2)
@@ -38,7 +38,7 @@ def results(scan, attention, dtype):
     weights = [t.to(dtype).requires_grad_() for t in (qkv, table)]
     out = window_attention(*weights, 16, 8, attention)
     x, weight, bias, gamma, beta, skip, taps, base = more = [t.to(dtype).requires_grad_() for t in dense]
-    backend = "torch" if scan == "reference" else "cpu"
+    backend = "torch" if scan == "reference" else "native"
     t = linear(x, weight, bias, norm=(gamma, beta, 1e-5), gelu=True, skip=skip, scale=bias, backend=backend)
     convolve = depthwise if scan == "reference" else depthwise_kernel
     dws = [convolve(t, taps, base, "gated", norm=(gamma[:7], beta[:7], 1e-5))]
@@ -58,14 +58,14 @@ def results(scan, attention, dtype):
 
 truth = results("reference", "reference", torch.float64)
 for dtype, bound in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
-    for found, expected in zip(results("cpu", "cpu", dtype), truth, strict=True):
+    for found, expected in zip(results("native", "native", dtype), truth, strict=True):
         error = (found.double() - expected).abs().max() / expected.abs().max()
         assert error <= bound, (dtype, error)
-print(native.isa())
+print(loader.isa())
 """
 
 
-@pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+@pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
 def test_instruction_set(isa):
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])

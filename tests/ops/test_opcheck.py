@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mambairv2.ops import cpu, linear  # noqa: F401  (they register their operators)
+from mambairv2.ops.dense import linear  # noqa: F401  (it registers its operators)
+from mambairv2.ops.library import loader
 
-native = pytest.mark.skipif(cpu.unavailable() is not None, reason=f"no native kernels: {cpu.unavailable()}")
+native = pytest.mark.skipif(loader.unavailable() is not None, reason=f"no native kernels: {loader.unavailable()}")
 
 
 def real(*shape: int) -> torch.Tensor:
@@ -33,16 +34,16 @@ def detached(values: list[object]) -> list[object]:
 @pytest.mark.parametrize("routed", [True, False])
 def test_scan(routed, softplus):
     inputs = scan_inputs(routed, softplus)
-    torch.library.opcheck(torch.ops.mambairv2.selective_scan_cpu, (*inputs, True))
-    torch.library.opcheck(torch.ops.mambairv2.selective_scan_cpu, (*detached(inputs), False))
+    torch.library.opcheck(torch.ops.mambairv2.selective_scan_native, (*inputs, True))
+    torch.library.opcheck(torch.ops.mambairv2.selective_scan_native, (*detached(inputs), False))
 
 
 @native
 @pytest.mark.parametrize("routed", [True, False])
 def test_scan_backward(routed):
     inputs = detached(scan_inputs(routed, True))
-    y, _, states = torch.ops.mambairv2.selective_scan_cpu(*inputs, True)
-    backward = torch.ops.mambairv2.selective_scan_backward_cpu
+    y, _, states = torch.ops.mambairv2.selective_scan_native(*inputs, True)
+    backward = torch.ops.mambairv2.selective_scan_backward_native
     torch.library.opcheck(backward, (torch.randn_like(y), *inputs, states))
 
 
@@ -50,12 +51,12 @@ def test_scan_backward(routed):
 @pytest.mark.parametrize("shift", [0, 8])
 def test_attention(shift):
     qkv, table = real(1, 32, 16, 3 * 2 * 5), real(31 * 31, 2)
-    forward = torch.ops.mambairv2.window_attention_cpu
+    forward = torch.ops.mambairv2.window_attention_native
     torch.library.opcheck(forward, (qkv, table, shift, True))
     torch.library.opcheck(forward, (qkv.detach(), table.detach(), shift, False))
     out, lse = forward(qkv.detach(), table.detach(), shift, True)
     inputs = (torch.randn_like(out), qkv.detach(), table.detach(), shift, out, lse)
-    torch.library.opcheck(torch.ops.mambairv2.window_attention_backward_cpu, inputs)
+    torch.library.opcheck(torch.ops.mambairv2.window_attention_backward_native, inputs)
 
 
 @native
@@ -64,6 +65,6 @@ def test_linear(full):
     x, weight, bias = real(70, 5), real(9, 5), real(9)
     extra = [real(5), real(5), real(70, 9), real(70, 9), real(9)] if full else [None] * 5
     inputs = [x, weight, bias if full else None, *extra, 1e-5, full]
-    torch.library.opcheck(torch.ops.mambairv2.linear_cpu, inputs)
+    torch.library.opcheck(torch.ops.mambairv2.linear_native, inputs)
     given = [torch.randn(70, 9), *detached(inputs)]
-    torch.library.opcheck(torch.ops.mambairv2.linear_backward_cpu, given)
+    torch.library.opcheck(torch.ops.mambairv2.linear_backward_native, given)

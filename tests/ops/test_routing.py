@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mambairv2.ops import cpu, noise, routing
+from mambairv2.ops.library import loader
+from mambairv2.ops.routing import noise
+from mambairv2.ops.routing import prompts as routing
 
-pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+pytestmark = pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 
 
 @settings(max_examples=60, deadline=None)
@@ -26,16 +28,16 @@ def test_as_torch(batch, length, prompts, seed, double):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_opcheck(dtype):
     logits = torch.randn(2, 20, 7, dtype=dtype)
-    torch.library.opcheck(torch.ops.mambairv2.likeliest_prompt_cpu, (logits,))
-    torch.library.opcheck(torch.ops.mambairv2.sort_by_label_cpu, (logits.argmax(-1), 7))
-    torch.library.opcheck(torch.ops.mambairv2.exponential_noise_cpu, (torch.tensor([3, -4]), 21, dtype))
+    torch.library.opcheck(torch.ops.mambairv2.likeliest_prompt_native, (logits,))
+    torch.library.opcheck(torch.ops.mambairv2.sort_by_label_native, (logits.argmax(-1), 7))
+    torch.library.opcheck(torch.ops.mambairv2.exponential_noise_native, (torch.tensor([3, -4]), 21, dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_noise_is_the_same_in_plain_torch(monkeypatch, dtype):
     seeds = torch.tensor([0, 1, -(2**63), 2**63 - 1, 123456789])
     found = noise.exponential(seeds, 20011, dtype)
-    monkeypatch.setattr(cpu, "unavailable", lambda: "for the test")
+    monkeypatch.setattr(loader, "unavailable", lambda: "for the test")
     expected = noise.exponential(seeds, 20011, torch.float64)
     assert ((found - expected).abs() <= (2e-6 if dtype == torch.float32 else 1e-15) * expected).all()
     assert torch.equal(noise.exponential(seeds[3:4], 77, dtype), expected[3:4, :77].to(dtype))
@@ -61,7 +63,7 @@ def test_prompts_drawn_as_in_torch(dtype, sizes):
     pool = torch.randn(prompts, width, dtype=dtype, requires_grad=True)
     drawn = torch.empty_like(logits).exponential_()
     results = []
-    for backend in ("torch", "cpu"):
+    for backend in ("torch", "native"):
         label, prompt = routing.draw_prompt(logits, drawn, pool, temperature, backend=backend)
         weight = torch.linspace(-1, 2, prompt.numel(), dtype=dtype).view_as(prompt)
         results.append((label, prompt, *torch.autograd.grad((prompt * weight).sum(), (logits, pool))))
@@ -75,8 +77,8 @@ def test_prompts_drawn_as_in_torch(dtype, sizes):
 def test_opcheck_of_drawing(kept):
     logits, pool = torch.randn(2, 20, 7, requires_grad=kept), torch.randn(7, 5, requires_grad=kept)
     drawn = torch.empty(2, 20, 7).exponential_()
-    torch.library.opcheck(torch.ops.mambairv2.draw_prompt_cpu, (logits, drawn, pool, 0.7, kept))
+    torch.library.opcheck(torch.ops.mambairv2.draw_prompt_native, (logits, drawn, pool, 0.7, kept))
     if kept:
-        prompt, label, soft = torch.ops.mambairv2.draw_prompt_cpu(logits.detach(), drawn, pool.detach(), 0.7, True)
-        backward = torch.ops.mambairv2.draw_prompt_backward_cpu
+        prompt, label, soft = torch.ops.mambairv2.draw_prompt_native(logits.detach(), drawn, pool.detach(), 0.7, True)
+        backward = torch.ops.mambairv2.draw_prompt_backward_native
         torch.library.opcheck(backward, (torch.randn_like(prompt), label, soft, pool.detach(), 0.7))

@@ -9,12 +9,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mambairv2.ops import backends, cpu
-from mambairv2.ops.selective_scan import choose_backend, invert, selective_scan
+from mambairv2.ops import backends
+from mambairv2.ops.backend_choice import scan_backend
+from mambairv2.ops.library import loader
+from mambairv2.ops.scan.selective_scan import invert, selective_scan
 
-MISSING = cpu.unavailable()
+MISSING = loader.unavailable()
 needs_native = pytest.mark.skipif(MISSING is not None, reason=f"no native kernels: {MISSING}")
-NATIVE = pytest.param("cpu", marks=needs_native)
+NATIVE = pytest.param("native", marks=needs_native)
 LENGTHS = (0, 1, 2, 15, 16, 17, 33, 63, 64, 65, 100)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
@@ -110,8 +112,8 @@ def test_slow_decays_do_not_drift():
     u, delta, B, C = tokens[0], tokens[1] / 2 - 9, *tokens[2:]
     A = -torch.arange(1.0, states + 1, dtype=torch.float64).repeat(channels, 1)
     given = (u, delta, A, B, C, torch.ones(channels).double(), torch.zeros(channels).double())
-    expected, _ = selective_scan(*given, backend="cpu")
-    found, _ = selective_scan(*(t.float() for t in given), backend="cpu")
+    expected, _ = selective_scan(*given, backend="native")
+    found, _ = selective_scan(*(t.float() for t in given), backend="native")
     assert (found - expected).abs().max() <= 6e-7 * expected.abs().max()  # 1.9e-7 was found
 
 
@@ -224,7 +226,7 @@ def test_the_number_of_threads_changes_nothing(channels, states, batch, length):
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            results.append(run(values, "cpu"))
+            results.append(run(values, "native"))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -235,11 +237,11 @@ def test_the_number_of_threads_changes_nothing(channels, states, batch, length):
 @needs_native
 def test_native_limits_are_told():
     with pytest.raises(ValueError, match="65"):
-        selective_scan(**make(3, states=65), backend="cpu")
+        selective_scan(**make(3, states=65), backend="native")
     with pytest.raises(ValueError, match="float32 or float64"):
-        selective_scan(**{**make(3), "B": make(3)["B"].float()}, backend="cpu")
+        selective_scan(**{**make(3), "B": make(3)["B"].float()}, backend="native")
     with pytest.raises(ValueError, match="float32 or float64"):
-        selective_scan(**make(3, dtype=torch.bfloat16), backend="cpu")
+        selective_scan(**make(3, dtype=torch.bfloat16), backend="native")
 
 
 def test_invert():
@@ -265,30 +267,30 @@ def test_an_order_is_of_int64():
 
 def test_backend_choice(monkeypatch):
     u = make(1)["u"]
-    assert choose_backend(u, "chunked") == "chunked"
+    assert scan_backend(u, "chunked") == "chunked"
     with pytest.raises(ValueError, match="unknown backend 'tritonn'"):
-        choose_backend(u, "tritonn")
+        scan_backend(u, "tritonn")
     with pytest.raises(RuntimeError, match="'triton' is not available"):
-        choose_backend(u.to("meta"), "triton")
-    monkeypatch.setattr(cpu, "unavailable", lambda: "no compiler was there")
-    assert choose_backend(u) == "chunked"
-    with pytest.raises(RuntimeError, match="'cpu' is not available: no compiler was there"):
-        choose_backend(u, "cpu")
+        scan_backend(u.to("meta"), "triton")
+    monkeypatch.setattr(loader, "unavailable", lambda: "no compiler was there")
+    assert scan_backend(u) == "chunked"
+    with pytest.raises(RuntimeError, match="'native' is not available: no compiler was there"):
+        scan_backend(u, "native")
     with pytest.raises(RuntimeError, match="meta"):
-        choose_backend(u.to("meta"), "cpu")
+        scan_backend(u.to("meta"), "native")
 
 
 def test_backends_say_why_one_is_missing():
-    assert set(backends()) == {"reference", "chunked", "cpu", "sdpa", "triton"}
+    assert set(backends()) == {"reference", "chunked", "native", "sdpa", "triton"}
     assert backends()["reference"] is None
-    code = "from mambairv2.ops import backends; print(backends()['cpu'])"
+    code = "from mambairv2.ops import backends; print(backends()['native'])"
     path = os.pathsep.join(part for part in sys.path if part)
     environment = {**os.environ, "MAMBAIRV2_NO_NATIVE": "1", "PYTHONPATH": path}
     said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert said == "switched off by MAMBAIRV2_NO_NATIVE\n"
 
 
-@pytest.mark.skipif(cpu.unavailable() is not None, reason=str(cpu.unavailable()))
+@pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 @pytest.mark.parametrize("wrong", [-1, 5])
 def test_native_scan_refuses_tokens_that_are_not_there(wrong):
     tokens = torch.rand(1, 5, 3)
@@ -296,4 +298,4 @@ def test_native_scan_refuses_tokens_that_are_not_there(wrong):
     order = torch.tensor([[0, 1, 2, 3, wrong]])
     rest = (-torch.rand(3, 2), states, states, torch.rand(3), torch.rand(3))
     with pytest.raises(ValueError, match="order must hold 0 to 4"):
-        selective_scan(tokens, tokens, *rest, order=order, backend="cpu")
+        selective_scan(tokens, tokens, *rest, order=order, backend="native")

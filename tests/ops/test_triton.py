@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambairv2.ops import available, gpu
+from mambairv2.ops import backend_choice, triton_support
 
 CASES = Path(__file__).with_name("triton_cases.py")
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -32,16 +32,16 @@ def test_in_the_interpreter():
 
 @needs_triton
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
-def test_on_the_gpu():
+def test_on_the_triton_support():
     run_cases(interpreted=False)
 
 
 def test_a_missing_backend_says_why(monkeypatch):
     device = torch.device("cuda")
-    monkeypatch.setattr(gpu, "unavailable", lambda: "triton is not installed; pip install triton (Linux)")
-    assert "pip install triton" in str(available.missing("triton", device))
+    monkeypatch.setattr(triton_support, "unavailable", lambda: "triton is not installed; pip install triton (Linux)")
+    assert "pip install triton" in str(backend_choice.missing("triton", device))
     with pytest.raises(RuntimeError, match="'triton' is not available: the tensors are on cpu"):
-        available.choose("triton", torch.device("cpu"), ("triton",))
+        backend_choice.scan_backend(torch.ones(1, 1, 1), "triton")
 
 
 SIGNATURE = {"order": "*i64", "scale": "fp32"}
@@ -58,19 +58,20 @@ def test_kernels_compile_for_a_gpu_and_fit(capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from mambairv2.ops import triton_attention, triton_scan, triton_scan_backward
+    from mambairv2.ops.attention import triton_kernels
+    from mambairv2.ops.scan import triton_backward, triton_forward
 
     scan = {"N": 16, "SOFTPLUS": True, "TILE": 16, "BLOCK_D": 16, "BLOCK_N": 16}
     attention = {"DIM": 33, "PAD": 64, "BLOCK": 32, "PRECISION": "ieee"}
     kernels = [
-        (triton_scan.run_ends, {**scan, "REVERSE": True}, 8),
-        (triton_scan.run_starts, {"N": 16, "REVERSE": True, "BLOCK_D": 16, "BLOCK_N": 16}, 8),
-        (triton_scan.outputs, scan, 8),
-        (triton_scan_backward.gradients, scan, 8),
-        (triton_attention.forward, attention, 8),
-        (triton_attention.key_gradients, attention, 8),
-        (triton_attention.query_gradients, attention, 8),
-        (triton_attention.bias_gradients, attention, 8),
+        (triton_forward.run_ends, {**scan, "REVERSE": True}, 8),
+        (triton_forward.run_starts, {"N": 16, "REVERSE": True, "BLOCK_D": 16, "BLOCK_N": 16}, 8),
+        (triton_forward.outputs, scan, 8),
+        (triton_backward.gradients, scan, 8),
+        (triton_kernels.forward, attention, 8),
+        (triton_kernels.key_gradients, attention, 8),
+        (triton_kernels.query_gradients, attention, 8),
+        (triton_kernels.bias_gradients, attention, 8),
     ]
     for kernel, constants, warps in kernels:
         types = dict.fromkeys(FLOATS.split(), "*fp32") | SIGNATURE | dict.fromkeys(constants, "constexpr")

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mambairv2.ops import cpu
-from mambairv2.ops.window_attention import region_mask, relative_position_index, window_attention
+from mambairv2.ops.attention.window_attention import region_mask, relative_position_index, window_attention
+from mambairv2.ops.library import loader
 
-MISSING = cpu.unavailable()
+MISSING = loader.unavailable()
 needs_native = pytest.mark.skipif(MISSING is not None, reason=f"no native kernels: {MISSING}")
-NATIVE = pytest.param("cpu", marks=needs_native)
+NATIVE = pytest.param("native", marks=needs_native)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
@@ -94,9 +94,9 @@ def test_small_windows(backend, shift):
 @needs_native
 def test_the_native_kernel_takes_windows_of_16_only():
     with pytest.raises(ValueError, match="windows of 16"):
-        window_attention(*make((1, 8, 8), window=8), 8, 0, "cpu")
+        window_attention(*make((1, 8, 8), window=8), 8, 0, "native")
     with pytest.raises(ValueError, match="float32 or float64"):
-        window_attention(*make(dtype=torch.bfloat16), 16, 0, "cpu")
+        window_attention(*make(dtype=torch.bfloat16), 16, 0, "native")
 
 
 @pytest.mark.parametrize("backend", ["reference", "sdpa", NATIVE])
@@ -159,7 +159,7 @@ def test_the_number_of_threads_changes_nothing():
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            results.append(run(qkv, table, 16, 8, "cpu"))
+            results.append(run(qkv, table, 16, 8, "native"))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -182,10 +182,10 @@ def test_unknown_backends_are_named():
 
 
 def test_a_missing_backend_says_why(monkeypatch):
-    monkeypatch.setattr(cpu, "unavailable", lambda: "no compiler was there")
+    monkeypatch.setattr(loader, "unavailable", lambda: "no compiler was there")
     window_attention(*make(), 16, 0, "auto")
     with pytest.raises(RuntimeError, match="no compiler was there"):
-        window_attention(*make(), 16, 0, "cpu")
+        window_attention(*make(), 16, 0, "native")
 
 
 def test_the_index_is_kept_on_the_cpu_whatever_the_default_device():

@@ -6,16 +6,18 @@ import pytest
 import torch
 
 from mambairv2 import MambaIRv2, MambaIRv2Config
-from mambairv2.ops import gpu, triton_launch
-from mambairv2.ops.selective_scan import choose_backend, selective_scan
-from mambairv2.ops.window_attention import window_attention
+from mambairv2.ops import triton_support
+from mambairv2.ops.attention.window_attention import window_attention
+from mambairv2.ops.backend_choice import scan_backend
+from mambairv2.ops.scan import triton_launch
+from mambairv2.ops.scan.selective_scan import selective_scan
 
-DEVICE = "cpu" if gpu.INTERPRETED else "cuda"
-SHORT = gpu.INTERPRETED  # the interpreter takes a millisecond for what a GPU does in a nanosecond
+DEVICE = "cpu" if triton_support.INTERPRETED else "cuda"
+SHORT = triton_support.INTERPRETED  # the interpreter takes a millisecond for what a GPU does in a nanosecond
 LENGTHS = (0, 1, 16, 37) if SHORT else (0, 1, 15, 16, 37, 150, 4099)
 SIZES = ((2, 3), (5, 4)) if SHORT else ((2, 3), (5, 4), (48, 8), (348, 16), (20, 33))
 # The interpreter multiplies matrices of bfloat16 by their bits.
-PRODUCTS = [torch.float16] if gpu.INTERPRETED else [torch.float16, torch.bfloat16]
+PRODUCTS = [torch.float16] if triton_support.INTERPRETED else [torch.float16, torch.bfloat16]
 IMAGES = ((1, 16, 32),) if SHORT else ((1, 16, 16), (2, 64, 48), (1, 256, 256))
 
 
@@ -126,9 +128,9 @@ def test_scan_limits_are_told():
 
 def test_auto_takes_triton_on_a_gpu_only():
     u = normal(1, 3, 2)
-    assert choose_backend(u) == ("triton" if DEVICE == "cuda" else choose_backend(u.cpu()))
-    assert choose_backend(u, "triton") == "triton"
-    assert choose_backend(u.double()) != "triton"
+    assert scan_backend(u) == ("triton" if DEVICE == "cuda" else scan_backend(u.cpu()))
+    assert scan_backend(u, "triton") == "triton"
+    assert scan_backend(u.double()) != "triton"
 
 
 @pytest.mark.parametrize("dim", [12, 29, 33])

@@ -1,0 +1,1 @@
+"""Many files: which become what, doing it, and its record."""

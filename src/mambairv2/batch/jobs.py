@@ -1,0 +1,158 @@
+"""Many files: which inputs become which outputs, settled before any work is done. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from mambairv2.files import storage
+from mambairv2.images.reading import READABLE
+from mambairv2.images.writing import FORMATS
+
+
+class BatchError(ValueError):
+    """Inputs and outputs that do not fit together; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore and where it goes: local paths or remote addresses."""
+
+    source: str
+    target: str
+    made_from: str | None = None
+    """Digest of the input that the output now there was made from, with the same settings; None if unknown."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How outputs are named."""
+
+    output: str | None = None
+    """A file, for one input, or a folder; None puts outputs beside their inputs."""
+    mark: str = "_restored"
+    """Added to the name when the output lies beside the input."""
+    suffix: str | None = None
+    """Added to every name; None leaves names in another folder as they are."""
+    extension: str | None = None
+    """Format of every output, such as `.png`; None keeps the input's where it can be written, else .png."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The jobs of a run."""
+
+    jobs: tuple[Job, ...]
+    folder: str | None
+    """The folder that all outputs are in, at some depth; None if they lie beside their inputs."""
+
+
+def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False) -> Batch:
+    """Settle the jobs for files, folders and glob patterns, local or remote.
+
+    A folder stands for the image files in it, with recursive for those of its subfolders too, structure kept.
+    A file that is named is a job whether it exists or not. Raises BatchError for two inputs with one output and an
+    output that is an input, and PlaceError for remote places that cannot be reached.
+    """
+    if naming.extension is not None and naming.extension.lower() not in FORMATS:
+        raise BatchError(f"cannot write {naming.extension}; choose one of {' '.join(FORMATS)}")
+    listed = [path for text in inputs for path in storage.expand(storage.tidy(text))]
+    folders = {path for path in listed if storage.is_folder(path)}
+    single = len(listed) == 1 and not folders
+    if naming.output is not None:
+        naming = replace(naming, output=storage.tidy(naming.output))
+    exact = naming.output is not None and not _means_folder(naming.output)
+    if exact and not single and storage.split(naming.output or "")[2].lower() in FORMATS:
+        raise BatchError(f"{naming.output}: is one file for several inputs; give a folder")
+    jobs: list[Job] = []
+    for path in listed:
+        if path in folders:
+            jobs += _jobs_of_folder(path, naming, recursive)
+        elif single and exact:
+            jobs.append(Job(path, naming.output or ""))
+        else:
+            jobs.append(Job(path, _for_file(path, naming)))
+    jobs = list(dict.fromkeys(jobs))
+    _check(jobs)
+    if single:
+        return Batch(tuple(jobs), None)
+    if naming.output is None and len(listed) == 1:
+        return Batch(tuple(jobs), _beside(listed[0], naming))
+    return Batch(tuple(jobs), naming.output)
+
+
+def settle(
+    jobs: Collection[Job], made_from: Mapping[str, str | None], *, overwrite: bool = False, skip: bool = False
+) -> tuple[list[Job], list[Job]]:
+    """Part the jobs to do from those skipped because their output exists.
+
+    made_from: the outputs, by their absolute names, that earlier runs with the same settings made or were about to
+    make, each with the digest of its input if it was finished. They may be replaced. Raises BatchError for other
+    outputs that exist, without overwrite or skip.
+    """
+    there = storage.sizes(job.target for job in jobs)
+    known, foreign = [], []
+    for job in jobs:
+        if job.target in there:
+            name = storage.absolute(job.target)
+            foreign += [] if name in made_from else [job]
+            job = replace(job, made_from=made_from.get(name))
+        known.append(job)
+    if foreign and not (overwrite or skip):
+        others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise BatchError(f"{foreign[0].target}{others}: exists already; pass --overwrite or --skip-existing")
+    skipped = [job for job in known if job.target in there] if skip and not overwrite else []
+    return [job for job in known if job not in set(skipped)], skipped
+
+
+def _jobs_of_folder(folder: str, naming: Naming, recursive: bool) -> list[Job]:
+    """Jobs for the images in a folder; an output folder inside it is not taken for input."""
+    out = naming.output if naming.output is not None else _beside(folder, naming)
+    whole, ours = (storage.same(place).rstrip("/" + os.sep) for place in (folder, out))
+    inside = ours.startswith((whole + "/", whole + os.sep))
+    jobs = []
+    for name in storage.files(folder, READABLE, recursive):
+        source = storage.join(folder, name)
+        if not (inside and storage.same(source).startswith((ours + "/", ours + os.sep))):
+            inner, _, _ = name.rpartition("/")
+            renamed = _renamed(source, naming, naming.suffix or "")
+            jobs.append(Job(source, storage.join(out, f"{inner}/{renamed}" if inner else renamed)))
+    return jobs
+
+
+def _beside(folder: str, naming: Naming) -> str:
+    """The folder of outputs beside a folder of inputs."""
+    whole = folder.rstrip("/") if storage.is_remote(folder) else os.path.realpath(folder)
+    return whole + (naming.suffix or naming.mark)
+
+
+def _renamed(source: str, naming: Naming, added: str) -> str:
+    _, stem, suffix = storage.split(source)
+    kept = suffix if suffix.lower() in FORMATS else ".png"
+    return stem + added + (naming.extension or kept)
+
+
+def _for_file(file: str, naming: Naming) -> str:
+    """The output for a file that was named."""
+    if naming.output is None:
+        mark = naming.mark if naming.suffix is None else naming.suffix
+        return storage.join(storage.split(file)[0], _renamed(file, naming, mark))
+    return storage.join(naming.output, _renamed(file, naming, naming.suffix or ""))
+
+
+def _means_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or not storage.split(output)[2] or storage.is_folder(output)
+
+
+def _check(jobs: Iterable[Job]) -> None:
+    sources = {storage.same(job.source) for job in jobs}
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        place = storage.same(job.target)
+        if place in sources:
+            raise BatchError(f"{job.target}: would replace an input; choose another -o, or add --suffix")
+        if place in taken:
+            both = f"{taken[place].source} and {job.source}"
+            raise BatchError(f"{both}: would both become {job.target}; restore them apart")
+        taken[place] = job

@@ -1,0 +1,194 @@
+"""One file of many on its way: fetched, restored, put; and a run's files one after another on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from mambairv2.batch.jobs import Job
+from mambairv2.files import storage
+from mambairv2.images.errors import ImageError
+from mambairv2.images.reading import MAX_PIXELS
+from mambairv2.images.writing import SaveOptions
+from mambairv2.restoration.restorer import Restorer
+from mambairv2.restoration.results import Estimate
+from mambairv2.restoration.tiling import Progress
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What of a file is read and how its output is written, as for `Restorer.restore_file`."""
+
+    options: SaveOptions | None = None
+    page: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    digest: str = ""
+    """Of the input; empty if it could not be read."""
+    error: str | None = None
+    """One line that names the file; None if all went well."""
+    unchanged: bool = False
+    """The output is there already, made from the same input."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width of the input."""
+    scale: int = 1
+    seconds: float = 0.0
+    bytes: int = 0
+    """Of the output."""
+    notes: tuple[str, ...] = ()
+
+
+class Watcher(Protocol):
+    """Who is told how the jobs go, from several threads; what it raises ends the run."""
+
+    def begun(self, job: Job) -> Progress:
+        """A job is about to be restored, or handed to a worker; gives what to call as its tiles are done."""
+
+    def planned(self, job: Job, estimate: Estimate) -> None:
+        """What it will take."""
+
+    def done(self, outcome: Outcome) -> None:
+        """What became of it."""
+
+
+class Work:
+    """One job in three steps, which may run in different threads, one after another.
+
+    Whatever is wrong with the file ends in the outcome; later steps then do nothing. scratch: a local folder for
+    copies of remote files.
+    """
+
+    def __init__(self, job: Job, reading: Reading, scratch: Path) -> None:
+        self._reading, self._scratch = reading, scratch
+        self.outcome = Outcome(job)
+        self._copies: list[Path] = []
+        self._source = self._target = Path()
+
+    def fetch(self) -> None:
+        """Take the input's digest and, if there is something to do, bring the input here."""
+        job = self.outcome.job
+        with self._noting():
+            with suppress(OSError):  # reading it as an image tells best what is wrong
+                self.outcome.digest = storage.digest(job.source)
+                self.outcome.unchanged = self.outcome.digest == job.made_from
+            if not self.outcome.unchanged:
+                self._source = self._here(job.source)
+                self._target = self._here(job.target)
+                if storage.is_remote(job.source):
+                    storage.fetch(job.source, self._source)
+
+    def restore(
+        self,
+        restorer: Restorer,
+        progress: Progress | None = None,
+        planned: Callable[[Estimate], None] | None = None,
+    ) -> None:
+        """Restore it into a local file, if there is something to do."""
+        if self.settled:
+            return
+        with self._noting():
+            how = self._reading
+            made = restorer.restore_file(
+                self._source,
+                self._target,
+                options=how.options,
+                page=how.page,
+                max_pixels=how.max_pixels,
+                progress=progress,
+                planned=planned,
+            )
+            self.outcome.size, self.outcome.scale, self.outcome.notes = made.size, made.scale, made.notes
+            self.outcome.bytes = self._target.stat().st_size
+
+    def put(self) -> Outcome:
+        """Put the output where it belongs, remove copies, and tell what became of the job."""
+        if not self.settled:
+            with self._noting():
+                if storage.is_remote(self.outcome.job.target):
+                    storage.publish(self._target, self.outcome.job.target)
+        for copy in self._copies:
+            copy.unlink(missing_ok=True)
+        return self.outcome
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing more to do but to tell."""
+        return self.outcome.unchanged or self.outcome.error is not None
+
+    def _here(self, place: str) -> Path:
+        """The place itself if it is local, else a name for a copy."""
+        if not storage.is_remote(place):
+            return Path(place)
+        self._copies.append(self._scratch / f"{secrets.token_hex(8)}{storage.split(place)[2]}")
+        return self._copies[-1]
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Time a step, and take what it raises for the outcome."""
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception as error:  # whatever is wrong with one file, the others go on
+            self.outcome.error = self._reason(error)
+        self.outcome.seconds += time.perf_counter() - start
+
+    def _reason(self, error: Exception) -> str:
+        """One line that names the file as the user does."""
+        job = self.outcome.job
+        text = " ".join(str(error).split())
+        if isinstance(error, ImageError | storage.PlaceError):
+            for copy in self._copies:
+                text = text.replace(str(copy), job.source if copy == self._source else job.target)
+            return text
+        if isinstance(error, OSError) and error.strerror:
+            return f"{job.source}: {error.strerror.lower()}"
+        return f"{job.source}: {text if isinstance(error, MemoryError) else f'{type(error).__name__}: {text}'}"
+
+
+def restore_here(restorer: Restorer, works: Iterable[Work], watcher: Watcher) -> None:
+    """Restore on this machine, one after another: while one is restored the next is fetched and the last is put."""
+
+    def finish(work: Work) -> None:
+        watcher.done(work.put())
+
+    with ThreadPoolExecutor(1) as fetching, ThreadPoolExecutor(1) as putting:
+        last: Future[None] | None = None
+        for work in _ahead(works, fetching):
+            if not work.settled:
+                job = work.outcome.job
+                work.restore(restorer, watcher.begun(job), partial(watcher.planned, job))
+            if last is not None:
+                last.result()
+            last = putting.submit(finish, work)
+        if last is not None:
+            last.result()
+
+
+def _ahead(works: Iterable[Work], fetching: ThreadPoolExecutor) -> Iterator[Work]:
+    """Fetch each work while the one before it is in use."""
+
+    def fetch(work: Work) -> Work:
+        work.fetch()
+        return work
+
+    coming: Future[Work] | None = None
+    for work in works:
+        following = fetching.submit(fetch, work)
+        if coming is not None:
+            yield coming.result()
+        coming = following
+    if coming is not None:
+        yield coming.result()

@@ -1,0 +1,1 @@
+"""Measuring by the field's protocols, beside published figures."""

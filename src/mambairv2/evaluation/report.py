@@ -1,0 +1,96 @@
+"""Results of an evaluation as JSON, CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass
+
+from mambairv2.evaluation.evaluate import Score, mean
+from mambairv2.evaluation.literature import Figure
+from mambairv2.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test set under one protocol, with published figures by method."""
+
+    name: str
+    protocol: Protocol
+    scores: list[Score]
+    published: dict[str, Figure]
+
+
+BASE = {"sr": "bicubic", "denoise": "noisy", "jpeg": "JPEG"}
+
+
+def to_json(results: list[Result], about: dict[str, object]) -> str:
+    """Return everything: what was measured, means and images, with published figures."""
+    entries = [
+        {
+            "set": result.name,
+            "protocol": str(result.protocol),
+            "mean": asdict(mean(result.scores)),
+            "published": result.published,
+            "images": [asdict(score) for score in result.scores],
+        }
+        for result in results
+    ]
+    return json.dumps({**about, "results": entries}, indent=1) + "\n"
+
+
+def to_csv(results: list[Result]) -> str:
+    """Return a line an image, and one for each mean."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["set", "protocol", *Score.__dataclass_fields__])
+    for result in results:
+        for score in (*result.scores, mean(result.scores)):
+            writer.writerow([result.name, result.protocol, *asdict(score).values()])
+    return text.getvalue()
+
+
+def to_markdown(results: list[Result], title: str, images: bool = True) -> str:
+    """Return a table of sets for each protocol, with published figures, and one of images for each set."""
+    parts = [f"# {title}"]
+    for protocol in dict.fromkeys(result.protocol for result in results):
+        chosen = [result for result in results if result.protocol == protocol]
+        parts.append(f"## {protocol}\n\n{_sets(chosen, BASE[protocol.task])}")
+        if images:
+            parts += [f"### {r.name}, {protocol}\n\n{_images(r, BASE[protocol.task])}" for r in chosen]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sets(results: list[Result], base: str) -> str:
+    methods = list(dict.fromkeys(method for result in results for method in result.published))
+    rows = [["set", "images", "ours", base, "gain", *methods]]
+    for result in results:
+        score = mean(result.scores)
+        others = [pair(*result.published[m]) if m in result.published else "" for m in methods]
+        ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
+        gain = f"{score.psnr - score.base_psnr:+.2f}"
+        rows.append([result.name, str(len(result.scores)), ours, below, gain, *others])
+    return table(rows)
+
+
+def _images(result: Result, base: str) -> str:
+    rows = [["image", "ours", base, "gain", "seconds"]]
+    for score in result.scores:
+        ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
+        rows.append([score.image, ours, below, f"{score.psnr - score.base_psnr:+.2f}", f"{score.seconds:.1f}"])
+    return table(rows)
+
+
+def pair(psnr: float, ssim: float | None) -> str:
+    """Return `PSNR / SSIM`, or the PSNR alone."""
+    return f"{psnr:.2f}" if ssim is None else f"{psnr:.2f} / {ssim:.4f}"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Return rows of equal length as a Markdown table, the first as its head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    )

@@ -1,0 +1,1 @@
+"""Files whole or not at all, and places on this machine and elsewhere."""

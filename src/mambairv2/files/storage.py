@@ -1,0 +1,239 @@
+"""Where images lie: local paths and remote addresses (`s3://…`, whatever fsspec knows), both as text.
+
+Local files are read and written in place. Remote ones are copied to and from a local folder, since the
+decoders and encoders of libvips want files.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import hashlib
+import os
+import posixpath
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from mambairv2.files.atomic import PREFIX
+
+_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
+"""Stores where a file that is put appears once it is complete; elsewhere it is put beside, then moved."""
+_EXTRAS = {"s3": "'mambairv2[s3]'", "s3a": "'mambairv2[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
+
+
+class PlaceError(ValueError):
+    """A place that cannot be reached; the message is one line that names it and says what to do."""
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is an address such as `s3://bucket/photos` and no local path."""
+    return "://" in place
+
+
+def tidy(place: str) -> str:
+    """The place as it is named elsewhere: `file://` becomes a local path. Raises PlaceError."""
+    if not is_remote(place):
+        return place
+    if place.startswith("file://"):
+        return place.removeprefix("file://")
+    fs, path = _open(place)
+    named: str = fs.unstrip_protocol(path)
+    return named + "/" * (place.endswith("/") and not named.endswith("/"))
+
+
+def join(folder: str, name: str) -> str:
+    """A name, with / between its parts, within a folder."""
+    return posixpath.join(folder, name) if is_remote(folder) else os.path.join(folder, *name.split("/"))
+
+
+def split(place: str) -> tuple[str, str, str]:
+    """Folder, stem and suffix of a file's place: ("s3://b/photos", "a", ".png")."""
+    folder, name = posixpath.split(place) if is_remote(place) else os.path.split(place)
+    stem, suffix = os.path.splitext(name)
+    return folder, stem, suffix
+
+
+def absolute(place: str) -> str:
+    """The place by its whole name, links not followed."""
+    return place if is_remote(place) else os.path.abspath(place)
+
+
+def same(place: str) -> str:
+    """One name for whatever leads to the same place, to compare places by."""
+    return posixpath.normpath(place) if is_remote(place) else os.path.realpath(place)
+
+
+def is_folder(place: str) -> bool:
+    """Whether there is a folder. Raises PlaceError for remote ones that cannot be asked."""
+    if not is_remote(place):
+        return os.path.isdir(place)
+    with _reaching(place):
+        fs, path = _open(place)
+        return bool(fs.isdir(path))
+
+
+def expand(text: str) -> list[str]:
+    """The places a pattern stands for, sorted; the text itself if it names a file or matches none."""
+    if not glob.has_magic(text) or (not is_remote(text) and os.path.lexists(text)):
+        return [text]
+    if not is_remote(text):
+        return sorted(glob.glob(text, recursive=True)) or [text]
+    with _reaching(text):
+        fs, path = _open(text)
+        found = fs.glob(path)
+        return sorted(fs.unstrip_protocol(name) for name in found) or [text]
+
+
+def files(folder: str, suffixes: tuple[str, ...], recursive: bool) -> list[str]:
+    """Names, with / between their parts, of the image files in a folder; hidden ones are left out.
+
+    recursive: those in its subfolders too. Raises PlaceError.
+    """
+    names = _remote_names(folder, recursive) if is_remote(folder) else _local_names(folder, recursive)
+    return [name for name in names if name.lower().endswith(suffixes) and not _hidden(name)]
+
+
+def _local_names(folder: str, recursive: bool) -> Iterator[str]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        inner = Path(where).relative_to(folder)
+        yield from ((inner / name).as_posix() for name in sorted(files))
+
+
+def _remote_names(folder: str, recursive: bool) -> list[str]:
+    with _reaching(folder):
+        fs, path = _open(folder)
+        path = path.rstrip("/")
+        found = fs.find(path, maxdepth=None if recursive else 1)
+        return sorted(name[len(path) :].lstrip("/") for name in found)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def sizes(places: Iterable[str]) -> dict[str, int]:
+    """Bytes of each file that is there. Remote folders are listed once each. Raises PlaceError."""
+    found: dict[str, int] = {}
+    folders: dict[str, list[str]] = {}
+    for place in places:
+        if is_remote(place):
+            folders.setdefault(posixpath.dirname(place), []).append(place)
+        elif os.path.exists(place):
+            found[place] = os.stat(place).st_size
+    for folder, wanted in folders.items():
+        listed = _listed(folder)
+        found.update({place: listed[place] for place in wanted if place in listed})
+    return found
+
+
+def _listed(folder: str) -> dict[str, int]:
+    with _reaching(folder):
+        fs, path = _open(folder)
+        try:
+            entries = fs.ls(path, detail=True, refresh=True)
+        except FileNotFoundError:
+            return {}
+        return {fs.unstrip_protocol(entry["name"]): int(entry.get("size") or 0) for entry in entries}
+
+
+def digest(place: str) -> str:
+    """What tells one content from another: `sha256:…` of a local file, `checksum:…` as a remote store has it.
+
+    Raises OSError for a local file that cannot be read and PlaceError for a remote one.
+    """
+    if is_remote(place):
+        with _reaching(place):
+            fs, path = _open(place)
+            fs.invalidate_cache(posixpath.dirname(path))
+            return f"checksum:{fs.checksum(path):x}"
+    if not os.path.isfile(place):  # a pipe would be waited for, a device may never end
+        raise OSError(errno.EINVAL, "not a regular file", place)
+    return f"sha256:{sha256(place)}"
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a local file, hexadecimal. Raises OSError."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            total.update(part)
+    return total.hexdigest()
+
+
+def fetch(place: str, file: Path) -> None:
+    """Copy the content of a remote place into a local file. Raises PlaceError."""
+    with _reaching(place):
+        fs, path = _open(place)
+        fs.get_file(path, str(file))
+
+
+def publish(file: Path, place: str) -> None:
+    """Put a local file to a remote place, where it appears whole or not at all. Raises PlaceError."""
+    with _reaching(place):
+        fs, path = _open(place)
+        if place.partition("://")[0] in _WHOLE:
+            fs.put_file(str(file), path)
+            return
+        beside = posixpath.join(posixpath.dirname(path), f"{PREFIX}{secrets.token_hex(8)}")
+        fs.makedirs(posixpath.dirname(path), exist_ok=True)
+        try:
+            fs.put_file(str(file), beside)
+            fs.mv(beside, path)
+        except BaseException:
+            if fs.exists(beside):
+                fs.rm_file(beside)
+            raise
+
+
+def read_text(place: str) -> str | None:
+    """Content of a text file, UTF-8; None if there is none. Raises OSError or PlaceError."""
+    if not is_remote(place):
+        return Path(place).read_text("utf-8", "surrogateescape") if os.path.exists(place) else None
+    with _reaching(place):
+        fs, path = _open(place)
+        fs.invalidate_cache(posixpath.dirname(path))
+        return fs.cat_file(path).decode("utf-8", "surrogateescape") if fs.exists(path) else None
+
+
+def write_text(text: str, place: str) -> None:
+    """Put a text file to a remote place, whole or not at all. Raises OSError or PlaceError."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "text")
+        file.write_text(text, "utf-8", "surrogateescape")
+        publish(file, place)
+
+
+def _open(place: str) -> tuple[AbstractFileSystem, str]:
+    with _reaching(place):
+        fs, path = url_to_fs(place)
+        return fs, str(path)
+
+
+@contextmanager
+def _reaching(place: str) -> Iterator[None]:
+    """Turn whatever a store raises into a PlaceError that names the place."""
+    try:
+        yield
+    except PlaceError:
+        raise
+    except FileNotFoundError:
+        raise PlaceError(f"{place}: no such file or folder") from None
+    except PermissionError as error:
+        raise PlaceError(f"{place}: access denied ({_first_line(error)}); check the credentials") from error
+    except ImportError as error:
+        needed = _EXTRAS.get(place.partition("://")[0])
+        remedy = f"pip install {needed}" if needed else _first_line(error)
+        raise PlaceError(f"{place}: needs a library that is not here; {remedy}") from error
+    except Exception as error:  # every store has errors of its own
+        raise PlaceError(f"{place}: cannot be reached ({type(error).__name__}: {_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

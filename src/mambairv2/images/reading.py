@@ -1,0 +1,183 @@
+"""Image files in, by libvips: depth, grey, alpha, colour profile, orientation and metadata are kept.
+
+A file is opened as a `Picture`: its colour (1 or 3 bands) and its alpha, apart, at the file's own depth,
+upright. Pixels are decoded when a region is asked for. `mambairv2.images.writing` is the way out.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pyvips
+
+from mambairv2.images.arrays import DEPTHS, Samples, peak
+from mambairv2.images.errors import ImageError, _damaged, explain, several
+from mambairv2.images.picture import Picture
+
+MAX_PIXELS = 2**29
+"""Larger images are refused unless asked for: a few kilobytes can claim to be 65535×65535."""
+DECODED = 100 * 2**20
+"""Bytes up to which libvips keeps a decoded file in memory; a larger one goes to a temporary file."""
+READABLE = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".avif",
+)
+"""Suffixes taken from folders. A file that is named is opened whatever its suffix: the content decides."""
+_PAGED = ("tiff", "webp", "gif", "heif")
+"""Formats whose files may hold several pages or frames, by the names of libvips' loaders."""
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Open an image file of any format libvips knows, by its content.
+
+    The EXIF orientation is applied. CMYK and Lab become sRGB through their profile; grey, RGB and their
+    profile stay as they are. Floats are taken as stored, display-referred, 0 black and 1 white. page: which
+    page of a file that holds several, from 0. max_pixels: width × height above which the file is refused.
+
+    Raises ImageError, one line naming the file, for anything that is not one whole image. Damage inside the
+    compressed pixels shows when a region is decoded.
+    """
+    pictures = open_pages(path, page=page, max_pixels=max_pixels)
+    if len(pictures) > 1:
+        raise several(Path(path), len(pictures))
+    return pictures[0]
+
+
+def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> tuple[Picture, ...]:
+    """Open every page of a TIFF or frame of an animation, or the one that `page` chooses, as `open_picture`.
+
+    Returns pictures of one size, kind and profile; most files hold one. max_pixels counts all of them.
+    """
+    path = Path(path)
+    try:
+        image = _load(path)
+        count = _pages(image)
+        if page is not None and page >= count:
+            raise ImageError(f"{path}: has no page {page}; choose one, --page 0 to --page {count - 1}")
+        if count > 1:
+            image = _load(path, n=-1) if page is None else _load(path, page=page)
+        count = count if page is None else 1
+        if image.width * image.height > max_pixels:
+            size = f"{count} pages of " * (count > 1) + f"{image.width}x{image.height // count}"
+            raise ImageError(
+                f"{path}: {size} is over the limit of {max_pixels / 1e6:.3g} megapixels; "
+                "if you trust the file, raise --max-pixels (in Python max_pixels=)"
+            )
+        tall = image.height // count
+        parts = [image.crop(0, k * tall, image.width, tall) for k in range(count)] if count > 1 else [image]
+        return tuple(_split(path, part.autorot()) for part in parts)
+    except OSError as error:
+        raise ImageError(f"{path}: {explain(error)}") from error
+    except pyvips.Error as error:
+        raise _damaged(path, error) from error
+
+
+def from_array(samples: Samples) -> Picture:
+    """Take an array for a picture: (h, w) or (h, w, C), uint8, uint16 or float32, C 1 to 4, alpha last if
+    even.
+
+    Raises ValueError for other shapes and dtypes.
+    """
+    peak(samples.dtype)
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    if samples.ndim not in (2, 3) or samples.size == 0 or channels > 4:
+        raise ValueError(f"an image is (h, w) or (h, w, C) with C 1 to 4, got {samples.shape}")
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(samples))
+    return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"))
+
+
+def _load(path: Path, **options: int) -> pyvips.Image:
+    """The image as libvips opens it: the header is read and checked, pixels are not."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise ImageError(f"{path}: is a folder, not an image; name the files in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError(f"{path}: is not a regular file but a pipe or a device; copy it to a file first")
+    if found.st_size == 0:
+        raise ImageError(f"{path}: is empty (0 bytes); fetch it again")
+    with open(path, "rb") as file:
+        mark = file.read(4)
+    try:
+        # Not by name: libvips caches names though files change, and takes brackets in them for options.
+        source = pyvips.Source.new_from_file(str(path))
+        image = pyvips.Image.new_from_source(source, "", fail_on="error", **options)
+    except pyvips.Error as error:
+        if "not in a known format" in str(error) and mark not in _TIFF_MARKS:  # their directory may be last
+            message = "is not an image, or too damaged to tell; check where it came from"
+            raise ImageError(f"{path}: {message}") from error
+        if "samples out of range" in str(error):
+            raise ImageError(
+                f"{path}: has samples that are not read, such as 64 bits; convert it to 8 or 16 bits, or float"
+            ) from error
+        if "differs from page" in str(error):
+            count = _pages(_load(path))
+            raise several(path, count, "their sizes or kinds differ, so choose one") from error
+        raise
+    if image.get("vips-loader").startswith("svg"):
+        raise ImageError(f"{path}: is a vector drawing, which needs no restoring; export it at the size you want")
+    return image
+
+
+def _pages(image: pyvips.Image) -> int:
+    """How many pages or frames there are in the file of an image."""
+    paged = image.get("vips-loader").startswith(_PAGED) and image.get_typeof("n-pages")
+    return int(image.get("n-pages")) if paged else 1
+
+
+def _split(path: Path, image: pyvips.Image) -> Picture:
+    """Colour and alpha of an upright image, colour as grey or RGB."""
+    alpha: pyvips.Image | None = None
+    notes: tuple[str, ...] = ()
+    if image.get_typeof("gainmap-data"):
+        notes = ("HDR gain map left out",)
+    if image.hasalpha():
+        alpha, image = image[image.bands - 1], image.extract_band(0, n=image.bands - 1)
+    if image.interpretation == "cmyk":
+        image, notes = _from_cmyk(image), (*notes, "CMYK converted to sRGB")
+    elif image.interpretation in ("lab", "labs", "labq", "xyz", "lch", "yxy", "hsv"):
+        notes = (*notes, f"{image.interpretation} converted to sRGB")
+        image = image.colourspace("srgb" if image.format == "uchar" else "rgb16")
+    if image.format == "double":
+        image = image.cast("float")
+    if image.format not in DEPTHS:
+        raise ImageError(f"{path}: has samples of type {image.format}; convert it to 8 or 16 bits, or float")
+    if image.bands not in (1, 3):
+        raise ImageError(f"{path}: has {image.bands} bands of colour; only grey (1) and RGB (3) can be restored")
+    if alpha is not None:
+        alpha = alpha.cast(image.format)
+        image = _bleed(image, alpha)
+    return Picture(path, image, alpha, notes)
+
+
+def _from_cmyk(image: pyvips.Image) -> pyvips.Image:
+    """CMYK as sRGB, by its own profile, or by a common one where it has none or a damaged one."""
+    deep = image.format == "ushort"
+    options = {"intent": "relative", "depth": 16 if deep else 8, "input_profile": "cmyk"}
+    try:
+        image = image.icc_transform("srgb", embedded=True, **options)
+    except pyvips.Error:
+        image = image.icc_transform("srgb", embedded=False, **options)
+    return image.copy(interpretation="rgb16" if deep else "srgb")
+
+
+def _bleed(color: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
+    """Carry colour from what is seen into what is transparent beside it, so that edges get no dark fringe."""
+    seen = alpha.cast("float")
+    weight = seen.gaussblur(4, min_ampl=0.01, precision="float")
+    nearby = (color * seen).gaussblur(4, min_ampl=0.01, precision="float") / weight  # libvips has x / 0 = 0
+    nearby = nearby if color.format == "float" else nearby.rint()
+    hidden = (alpha == 0) & (weight > 0)
+    return hidden.ifthenelse(nearby.cast(color.format), color).copy(interpretation=color.interpretation)

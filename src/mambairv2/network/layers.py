@@ -1,0 +1,47 @@
+"""The building blocks around the scan: window attention, feed-forwards, residual convolutions, reconstruction heads.
+
+Tokens are (B, H, W, E), channels last; images are (B, C, H, W) in channels-last memory, which is the same
+bytes, so going between the two copies nothing.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mambairv2.network.config import MambaIRv2Config
+from mambairv2.ops.dense.linear import Affine, Norm
+
+
+def to_image(tokens: Tensor) -> Tensor:
+    """View tokens (B, H, W, E) as an image (B, E, H, W)."""
+    return tokens.permute(0, 3, 1, 2)
+
+
+def to_tokens(image: Tensor) -> Tensor:
+    """View an image (B, E, H, W) as tokens (B, H, W, E)."""
+    return image.permute(0, 2, 3, 1)
+
+
+def norm_of(norm: nn.LayerNorm) -> Norm:
+    """Return what `linear` takes of a layer norm."""
+    return norm.weight, norm.bias, norm.eps
+
+
+def affine_of(layer: nn.Linear | nn.Conv2d) -> Affine:
+    """Return the weight and bias of a layer that has both."""
+    assert layer.bias is not None
+    return layer.weight, layer.bias
+
+
+def residual_conv(config: MambaIRv2Config) -> nn.Module:
+    """Return the convolution(s) that end a group and the body: one 3×3, or a 3-1-3 bottleneck."""
+    dim = config.embed_dim
+    if config.resi_connection == "1conv":
+        return nn.Conv2d(dim, dim, 3, padding=1)
+    return nn.Sequential(
+        nn.Conv2d(dim, dim // 4, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(dim // 4, dim // 4, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(dim // 4, dim, 3, padding=1),
+    )

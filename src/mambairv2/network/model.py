@@ -1,0 +1,165 @@
+"""MambaIRv2 (CVPR 2025): shallow features, groups of attentive layers, reconstruction."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mambairv2.network.attention import WindowAttention
+from mambairv2.network.attentive_scan import AttentiveScan
+from mambairv2.network.config import MambaIRv2Config, Variant, variant
+from mambairv2.network.feed_forward import FeedForward
+from mambairv2.network.layers import residual_conv, to_image, to_tokens
+from mambairv2.network.prompt_sampling import Generators, check_generators, repeatable
+from mambairv2.network.reconstruction import HEADS
+from mambairv2.ops.backend_choice import AttentionBackend, DenseBackend, ScanBackend
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+class AttentiveLayer(nn.Module):
+    """Window attention, then the attentive scan, each with a feed-forward: (B, H, W, E) → (B, H, W, E)."""
+
+    def __init__(self, config: MambaIRv2Config, heads: int, shift: int) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm4 = nn.LayerNorm(dim)
+        self.attention = WindowAttention(dim, heads, config.window_size, shift)
+        self.ffn1 = FeedForward(config)
+        self.ffn2 = FeedForward(config)
+        self.scale1 = nn.Parameter(torch.full((dim,), 1e-4))
+        self.scale2 = nn.Parameter(torch.full((dim,), 1e-4))
+        if config.attentive_scan:
+            self.norm3 = nn.LayerNorm(dim)
+            self.scan = AttentiveScan(config)
+        self.has_scan = config.attentive_scan
+
+    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """Run one layer (figure 3 of the paper)."""
+        a = self.attention(x, self.norm1)
+        x1 = self.ffn1(a, self.norm2, x, self.scale1)
+        s = self.scan(x1, self.norm3, generator) if self.has_scan else x1
+        return self.ffn2(s, self.norm4, x1, self.scale2)
+
+
+class Group(nn.Module):
+    """Attentive layers, windows plain and shifted in turn, a convolution, and the group's input added."""
+
+    def __init__(self, config: MambaIRv2Config, depth: int, heads: int) -> None:
+        super().__init__()
+        shifts = (0, config.window_size // 2)
+        self.layers = nn.ModuleList(AttentiveLayer(config, heads, shifts[i % 2]) for i in range(depth))
+        self.conv = residual_conv(config)
+        self.checkpointing = False
+
+    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """(B, H, W, E) → (B, H, W, E)."""
+        y = x
+        for layer in self.layers:
+            if self.checkpointing and torch.is_grad_enabled():
+                y = checkpoint(repeatable(layer, generator), y, use_reentrant=False)
+            else:
+                y = layer(y, generator)
+        return to_tokens(self.conv(to_image(y))) + x
+
+
+class MambaIRv2(nn.Module):
+    """The network, in every variant: one class, the light model is a configuration.
+
+    Input: (B, C, h, w) of any size from 1×1, values in [0, 1]. Output: (B, C, h·s, w·s), not clamped.
+    In evaluation mode the result is deterministic; in training mode, or with a generator, prompts are drawn.
+    """
+
+    def __init__(self, config: MambaIRv2Config) -> None:
+        super().__init__()
+        self.config = config
+        dim, channels = config.embed_dim, config.in_channels
+        self.conv_first = nn.Conv2d(channels, dim, 3, padding=1)
+        self.norm_first = nn.LayerNorm(dim)
+        self.groups = nn.ModuleList(
+            Group(config, depth, heads) for depth, heads in zip(config.depths, config.num_heads, strict=True)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.conv_after_body = residual_conv(config)
+        self.head = HEADS[config.upsampler](config)
+        self.apply(_init_weights)
+
+    @classmethod
+    def from_config(cls, name: MambaIRv2Config | Variant, *, upscale: int = 2, in_channels: int = 3) -> MambaIRv2:
+        """Make an untrained network from a configuration, or from a variant name, a scale and channels."""
+        if isinstance(name, MambaIRv2Config):
+            return cls(name)
+        return cls(variant(name, upscale=upscale, in_channels=in_channels))
+
+    def forward(self, image: Tensor, generator: Generators = None) -> Tensor:
+        """Restore a batch (figure 3 of the paper).
+
+        generator: one from which all prompts are drawn, or a sequence of one for each image, so that what
+        an image draws does not depend on the batch it is in. Raises ValueError for another number of them.
+        """
+        height, width = self._check(image)
+        check_generators(generator, len(image))
+        mean = image.new_tensor(RGB_MEAN if self.config.in_channels == 3 else (0.0,)).view(1, -1, 1, 1)
+        x = (mirror_pad(image, self.config.window_size) - mean) * self.config.img_range
+        features = self.conv_first(x.contiguous(memory_format=torch.channels_last))
+        y = self.norm_first(to_tokens(features))
+        for group in self.groups:
+            y = group(y, generator)
+        y = self.conv_after_body(to_image(self.norm(y))) + features
+        y = self.head(y)
+        if self.config.upscale == 1:
+            y = y + x
+        y = y / self.config.img_range + mean
+        return y[:, :, : height * self.config.upscale, : width * self.config.upscale]
+
+    def _check(self, image: Tensor) -> tuple[int, int]:
+        channels = self.config.in_channels
+        if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape[2:]:
+            raise ValueError(f"expected an image batch (B, {channels}, h, w), got {tuple(image.shape)}")
+        return image.shape[2], image.shape[3]
+
+    def set_backend(
+        self,
+        scan: ScanBackend = "auto",
+        attention: AttentionBackend = "auto",
+        dense: DenseBackend = "auto",
+    ) -> MambaIRv2:
+        """Choose the backend of every scan, window attention and dense layer; returns self."""
+        for module in self.modules():
+            if isinstance(module, AttentiveScan):
+                module.backend = scan
+            elif isinstance(module, WindowAttention):
+                module.backend = attention
+            if isinstance(module, AttentiveScan | WindowAttention | FeedForward):
+                module.dense = dense
+        return self
+
+    def set_checkpointing(self, enabled: bool) -> MambaIRv2:
+        """Recompute each layer in the backward pass instead of storing its activations; returns self."""
+        for group in self.groups:
+            assert isinstance(group, Group)
+            group.checkpointing = enabled
+        return self
+
+
+def mirror_pad(image: Tensor, multiple: int) -> Tensor:
+    """Pad below and to the right to multiples, by mirroring with the edge row repeated: (B, C, h, w) → (B, C, H, W)."""
+    for dim in (2, 3):
+        size = image.shape[dim]
+        padded = -(-size // multiple) * multiple
+        if padded != size:
+            i = torch.arange(padded, device=image.device) % (2 * size)
+            image = image.index_select(dim, torch.where(i < size, i, 2 * size - 1 - i))
+    return image
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, AttentiveScan):
+        module.reset_prompts()

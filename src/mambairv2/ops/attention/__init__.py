@@ -1,0 +1,1 @@
+"""Window attention: one function, several backends."""

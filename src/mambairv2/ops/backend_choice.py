@@ -1,0 +1,104 @@
+"""Which backend runs an operation: the one place that decides.
+
+`auto` takes the fastest backend that can run for the tensors at hand. A backend that is named and cannot run raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mambairv2.ops import triton_support
+from mambairv2.ops.library import loader
+
+ScanBackend = Literal["auto", "reference", "chunked", "native", "triton"]
+AttentionBackend = Literal["auto", "reference", "sdpa", "native", "triton"]
+DenseBackend = Literal["auto", "torch", "native"]
+
+WINDOW = 16
+"""Side of the windows that the native and the Triton attention take."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """The backends of a network."""
+
+    scan: ScanBackend = "auto"
+    """The selective scan."""
+    attention: AttentionBackend = "auto"
+    """The attention inside windows."""
+    dense: DenseBackend = "auto"
+    """Everything else that has a kernel: linear maps, depthwise convolutions, routing, the sort by prompt, noise."""
+
+
+def scan_backend(u: Tensor, wanted: ScanBackend = "auto", states: int = 1) -> str:
+    """Return the backend that scans tensors like u with so many states; raises as `_named`."""
+    if wanted != "auto":
+        return _named(wanted, u.device, ("native", "triton", "reference", "chunked"))
+    if _tracing():
+        return "chunked"
+    if _native_runs(u.device) and u.dtype in loader.DTYPES and states <= loader.MAX_STATES:
+        return "native"
+    if u.device.type == "cuda" and triton_support.takes_scan(u, states):
+        return "triton"
+    return "chunked"
+
+
+def attention_backend(qkv: Tensor, window: int, wanted: AttentionBackend = "auto", heads: int = 1) -> str:
+    """Return the backend that attends in tensors like qkv; raises as `_named`."""
+    if wanted != "auto":
+        return _named(wanted, qkv.device, ("native", "triton", "reference", "sdpa"))
+    if _tracing():
+        return "sdpa"
+    if _native_runs(qkv.device) and window == WINDOW and qkv.dtype in loader.DTYPES:
+        return "native"
+    if qkv.device.type == "cuda" and triton_support.takes_attention(qkv, window, heads):
+        return "triton"
+    return "sdpa"
+
+
+def dense_backend(x: Tensor, wanted: DenseBackend = "auto") -> str:
+    """Return the backend of a linear map or convolution of tensors like x; raises as `_named`."""
+    if wanted != "auto":
+        return _named(wanted, x.device, ("native", "torch"))
+    fits = _native_runs(x.device) and x.dtype in loader.DTYPES
+    return "native" if fits and not _tracing() and not torch.is_autocast_enabled("cpu") else "torch"
+
+
+def index_backend(device: torch.device, wanted: DenseBackend = "auto") -> str:
+    """Return the backend of an operation on labels, seeds or places, whatever the dtype; raises as `_named`."""
+    if wanted != "auto":
+        return _named(wanted, device, ("native", "torch"))
+    return "native" if _native_runs(device) and not _tracing() else "torch"
+
+
+def missing(backend: str, device: torch.device) -> str | None:
+    """Return why a backend cannot run for tensors of a device; None if it can."""
+    if backend == "native":
+        return f"the tensors are on {device}" if device.type != "cpu" else loader.unavailable()
+    if backend == "triton":
+        return f"the tensors are on {device}" if not triton_support.runs_on(device) else triton_support.unavailable()
+    return None
+
+
+def _named(backend: str, device: torch.device, known: tuple[str, ...]) -> str:
+    """Return the backend; raises ValueError for an unknown name, RuntimeError for one that cannot run here."""
+    if backend not in known:
+        raise ValueError(f"unknown backend {backend!r}; known: auto, {', '.join(known)}")
+    reason = missing(backend, device)
+    if reason is not None:
+        raise RuntimeError(f"backend {backend!r} is not available: {reason}")
+    return backend
+
+
+def _native_runs(device: torch.device) -> bool:
+    return device.type == "cpu" and loader.unavailable() is None
+
+
+def _tracing() -> bool:
+    """Return whether torch.jit traces: the trace must hold operations that any machine has."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing

@@ -1,0 +1,1 @@
+"""Several operations in one pass, with one gradient: what the fused path of the network is made of."""

@@ -1,0 +1,104 @@
+"""Window attention with the layer norm and the maps around it: one pass, and one gradient.
+
+Shape legend: B batch, H W height and width (multiples of M), M window side, E channels, h heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mambairv2.ops.attention.native import attention_backward
+from mambairv2.ops.attention.window_attention import window_attention
+from mambairv2.ops.backend_choice import WINDOW, AttentionBackend, DenseBackend, attention_backend, dense_backend
+from mambairv2.ops.dense.linear import Affine, Linear, Norm, linear, linear_backward, linear_forward
+from mambairv2.ops.library import loader, structs
+from mambairv2.ops.library.loader import pointer
+from mambairv2.ops.registration import block_operator
+
+
+def attention_block(
+    x: Tensor,
+    norm: Norm,
+    qkv: Affine,
+    bias_table: Tensor,
+    proj: Affine,
+    window: int,
+    shift: int,
+    *,
+    backend: AttentionBackend = "auto",
+    dense: DenseBackend = "auto",
+) -> Tensor:
+    """Return x + proj(attention(qkv(norm(x)))) inside each M×M window.
+
+    x: (B, H, W, E). norm: weight (E,), bias (E,) and epsilon. qkv: weight (3E, E) and bias (3E,). proj: weight (E, E)
+    and bias (E,). bias_table, window, shift and backend: as `window_attention` takes them; dense: as `linear`.
+    Floating point of one dtype. Returns (B, H, W, E). Raises what these two raise.
+    """
+    fits = x.shape[1] % window == 0 and x.shape[2] % window == 0 and x.shape[3] % bias_table.shape[1] == 0
+    fits = fits and window == WINDOW
+    on_native = attention_backend(x, window, backend, bias_table.shape[1]) == dense_backend(x, dense) == "native"
+    if fits and on_native:
+        return _run(x, *norm[:2], *qkv, bias_table, *proj, shift, norm[2])
+    y = linear(x, *qkv, norm=norm, backend=dense)
+    y = window_attention(y, bias_table, window, shift, backend)
+    return linear(y, *proj, residual=x, backend=dense)
+
+
+class _Block(NamedTuple):
+    x: Tensor
+    gamma: Tensor
+    beta: Tensor
+    qkv_weight: Tensor
+    qkv_bias: Tensor
+    bias_table: Tensor
+    proj_weight: Tensor
+    proj_bias: Tensor
+    shift: int
+    eps: float
+
+
+def _outputs(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    x, heads = block.x, block.bias_table.shape[1]
+    batch, height, width, _ = x.shape
+    lse = x.new_empty(batch, heads, height * width if keep else 0)
+    return x.new_empty(x.shape), x.new_empty(x.shape if keep else 0), lse
+
+
+def _forward(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, shift, eps = block
+    loader.check_dtype(*tensors)
+    x, gamma, beta, qkv_weight, qkv_bias, bias_table, proj_weight, proj_bias = (t.contiguous() for t in tensors)
+    y, mixed, lse = _outputs(block, keep)
+    batch, height, width, embed = x.shape
+    sizes = (batch, height, width, bias_table.shape[1], embed // bias_table.shape[1], shift)
+    kept = lse.data_ptr() if keep else None
+    attention = structs.AttentionArgs(None, pointer(bias_table), y.data_ptr(), kept, *sizes, torch.get_num_threads())
+    pointers = map(pointer, (x, gamma, beta, qkv_weight, qkv_bias, proj_weight, proj_bias, mixed if keep else None))
+    loader.call("attention_block_forward", x.dtype, structs.AttentionBlockArgs(attention, *pointers, eps))
+    return y, mixed, lse
+
+
+def _backward(dy: Tensor, block: _Block, mixed: Tensor, lse: Tensor) -> list[Tensor | None]:
+    """Queries, keys and values are made again: kept, they would take three times the memory of x."""
+    none = (None, None, None, None)
+    into = Linear(block.x, block.qkv_weight, block.qkv_bias, block.gamma, block.beta, *none[:3], block.eps, False)
+    back = Linear(mixed, block.proj_weight, block.proj_bias, *none, None, 0.0, False)
+    dmixed, _, dproj, dproj_bias, *_ = linear_backward(dy, back)
+    qkv = linear_forward(into)
+    dqkv, dtable = attention_backward(dmixed, qkv, block.bias_table, block.shift, mixed, lse)
+    dx, _, dweight, dbias, dgamma, dbeta, _ = linear_backward(dqkv, into, around=dy)
+    return [dx, dgamma, dbeta, dweight, dbias, dtable, dproj, dproj_bias]
+
+
+_run = block_operator(
+    "attention_block",
+    "Tensor x, Tensor gamma, Tensor beta, Tensor qkv_weight, Tensor qkv_bias, Tensor bias_table, Tensor proj_weight, "
+    "Tensor proj_bias, SymInt shift, float eps",
+    3,
+    lambda *given: _forward(_Block(*given[:-1]), given[-1]),
+    lambda dy, *given: _backward(dy, _Block(*given[:-2]), *given[-2:]),
+    lambda *given: _outputs(_Block(*given[:-1]), given[-1]),
+)

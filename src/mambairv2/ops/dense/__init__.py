@@ -1,0 +1,1 @@
+"""Linear maps and depthwise convolutions with what surrounds them."""

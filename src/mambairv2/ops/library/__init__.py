@@ -1,0 +1,1 @@
+"""The library of compiled kernels, and the C structs that its functions take."""

@@ -1,0 +1,1 @@
+"""The selective scan: one function, several backends."""

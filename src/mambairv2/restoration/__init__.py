@@ -1,0 +1,1 @@
+"""One image: a network on a device, tiles, memory."""

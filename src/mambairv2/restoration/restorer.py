@@ -1,0 +1,279 @@
+"""Restore images: an array, a tensor or a file in, the same kind out, through one path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mambairv2.images.arrays import Depth, quantise
+from mambairv2.images.canvas import IN_MEMORY, Canvas
+from mambairv2.images.picture import Picture
+from mambairv2.images.reading import DECODED, MAX_PIXELS, from_array, open_pages, open_picture
+from mambairv2.images.writing import SaveOptions, finish, output_depth, save, writing
+from mambairv2.network.model import MambaIRv2
+from mambairv2.restoration.device import pick_device
+from mambairv2.restoration.memory import bytes_per_pixel, free_memory, out_of_memory, used_memory
+from mambairv2.restoration.results import Estimate, Restored
+from mambairv2.restoration.self_ensemble import self_ensemble as ensemble
+from mambairv2.restoration.tiling import Grid, Progress, restore_rows
+from mambairv2.weights.load import load_model
+
+Tile = int | Literal["auto", "whole"]
+Array = npt.NDArray[np.generic]
+Result = TypeVar("Result")
+Network = MambaIRv2
+TILE = 256
+"""Largest side of a tile unless memory is short. It is fixed, so that every machine gives the same image."""
+SMALLEST_TILE = 64
+OVERLAP = 16
+"""Chosen by `benchmarks/seams.py`, see docs/tiling.md."""
+SHARE = 0.7
+"""Of the free memory, what a plan may fill."""
+MEASURED = 2**19
+"""Pixels of an image from which on it is worth it to measure how fast the network is, for an estimate."""
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class Restorer:
+    """A network on a device, ready to restore images of any size; safe to share between threads.
+
+    weights: a packaged name (`sr-x2`), a file, or a network (moved there and set to evaluation). device:
+    `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of a tile in input pixels, a
+    multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap: pixels that
+    neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight turns and mirrorings of
+    every tile, in eight times the time.
+
+    Raises WeightsError for weights that cannot be used and ValueError for other values out of range.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | MambaIRv2 = "sr-x2",
+        device: str | torch.device = "auto",
+        *,
+        tile: Tile = "auto",
+        overlap: int = OVERLAP,
+        self_ensemble: bool = False,
+    ) -> None:
+        self.device = pick_device(device)
+        self.model = load_model(weights, device=self.device) if isinstance(weights, str | Path) else weights
+        self.model = self.model.to(self.device).eval()
+        self.tile, self.overlap = tile, overlap
+        self._tile = ensemble(self._run) if self_ensemble else self._run
+        self._pace: float | None = None
+        self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
+
+    @property
+    def scale(self) -> int:
+        """Output size over input size."""
+        return self.model.config.upscale
+
+    @overload
+    def restore(self, image: Tensor, progress: Progress | None = None) -> Tensor: ...
+
+    @overload
+    def restore(self, image: str | Path | Array, progress: Progress | None = None) -> Array: ...
+
+    def restore(self, image: str | Path | Array | Tensor, progress: Progress | None = None) -> Array | Tensor:
+        """Restore one image, or a batch in a tensor.
+
+        image: an array (h, w) or (h, w, C), a tensor (C, h, w) or (B, C, h, w), or a path to an image file. C
+        is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in
+        [0, 1]. progress: called with tiles done and tiles in all; what it raises cancels.
+
+        Returns the same kind, layout and dtype, scaled in height and width; for a path, an array (h, w, C) of
+        the file's depth. Integers are rounded to nearest, floats clipped to [0, 1]. Raises ImageError for a
+        file that cannot be read, ValueError for other shapes and dtypes, MemoryError when no tile is small
+        enough.
+        """
+        if isinstance(image, Tensor):
+            return self._restore_tensor(image, progress)
+        if isinstance(image, str | Path):
+            return self._restore_picture(open_picture(image), progress)
+        working = image.astype(np.float32) if image.dtype.kind == "f" else image
+        restored = self._restore_picture(from_array(working), progress)
+        return (restored[..., 0] if image.ndim == 2 else restored).astype(image.dtype, copy=False)
+
+    def restore_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        options: SaveOptions | None = None,
+        page: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
+        planned: Callable[[Estimate], None] | None = None,
+    ) -> Restored:
+        """Restore an image file into another, whose format its suffix names.
+
+        The output appears whole or not at all; its folder is made. Memory is bounded whatever the size. page,
+        max_pixels: as `open_picture`. planned: told what it will take before it begins, and again where memory ran
+        out and it begins with smaller tiles. Raises ImageError, one line naming the file, and MemoryError when no
+        tile is small enough.
+        """
+        start, target = time.perf_counter(), Path(target)
+        pictures = open_pages(source, page=page, max_pixels=max_pixels)
+        depth, size = output_depth(target, pictures, self.scale), pictures[0].size
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+
+        def attempt(grid: Grid) -> tuple[str, ...]:
+            if planned is not None:
+                planned(self._estimate(pictures, grid))
+            with self._canvas(pictures, depth, target) as canvas:
+                self._fill(canvas, pictures, grid, progress)
+                image, notes = finish(canvas.image(), pictures, self.scale, target)
+                return notes + save(image, target, options)
+
+        grid, notes = self._attempt(size, attempt)
+        if self.tile == "auto" and grid.tile is not None and grid.tile < TILE:
+            notes += (f"tile {grid.tile} for lack of memory",)
+        seconds = time.perf_counter() - start
+        return Restored(Path(source), target, size, self.scale, seconds, notes)
+
+    def _restore_tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
+        if image.ndim == 4:
+            return torch.stack([self._restore_tensor(one, progress) for one in image])
+        if image.ndim != 3:
+            raise ValueError(f"a tensor is (C, h, w) or (B, C, h, w), got {tuple(image.shape)}")
+        working = image.detach().cpu()
+        working = working.float() if working.is_floating_point() else working
+        restored = self.restore(working.permute(1, 2, 0).contiguous().numpy(), progress)
+        return torch.from_numpy(restored).permute(2, 0, 1).contiguous().to(image)
+
+    def _restore_picture(self, picture: Picture, progress: Progress | None) -> Array:
+        def attempt(grid: Grid) -> Array:
+            with self._canvas([picture], picture.depth, None) as canvas:
+                self._fill(canvas, [picture], grid, progress)
+                image, _ = finish(canvas.image(), [picture], self.scale, Path("array.tif"))
+                return np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
+
+        return self._attempt(picture.size, attempt)[1]
+
+    def _canvas(self, pages: Sequence[Picture], depth: Depth, target: Path | None) -> Canvas:
+        height, width = pages[0].size
+        size = len(pages) * height * self.scale, width * self.scale
+        return Canvas(size, pages[0].channels, depth, target)
+
+    def _fill(self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None) -> None:
+        """Restore the colour, page by page, row of tiles by row of tiles."""
+        for number, page in enumerate(pages):
+
+            def read(rows: slice, columns: slice, page: Picture = page) -> Tensor:
+                return torch.from_numpy(page.region(rows, columns))
+
+            def show(done: int, total: int, number: int = number) -> None:
+                if progress is not None:
+                    progress(number * total + done, len(pages) * total)
+
+            for rows in restore_rows(self._tile, read, grid, show):
+                canvas.add(quantise(rows.permute(1, 2, 0).numpy(), canvas.depth))
+
+    @torch.inference_mode()
+    def _run(self, image: Tensor) -> Tensor:
+        """The network on one tile, whatever its channels: (C, h, w) to (C, h·s, w·s), float32."""
+        x = image[None].to(self.device)
+        wanted = self.model.config.in_channels
+        if x.shape[1] == wanted:
+            y = self.model(x)
+        elif wanted == 3:  # grey: three equal channels, whose restorations are averaged
+            y = self.model(x.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
+        else:  # a grey network restores the luma of RGB, colour differences are resampled
+            luma = (x * x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            y = self._resample(x) + self.model(luma) - self._resample(luma)
+        restored: Tensor = y[0].float().cpu()
+        return restored
+
+    def _resample(self, x: Tensor) -> Tensor:
+        if self.scale > 1:
+            x = F.interpolate(x, scale_factor=self.scale, mode="bicubic")
+        return x
+
+    def _grid(self, size: tuple[int, int], tile: int | None) -> Grid:
+        return Grid(size, self.scale, tile, self.overlap, self.model.config.window_size)
+
+    def plan(self, size: tuple[int, int]) -> Grid:
+        """The tiles for an image of height and width `size`, from the free memory if `tile` is `auto`."""
+        if self.tile != "auto":
+            return self._grid(size, None if self.tile == "whole" else self.tile)
+        free = free_memory(self.device)
+        return self._fitting(size, TILE, None if free is None else free * SHARE)
+
+    def _fitting(self, size: tuple[int, int], largest: int, room: float | None = None) -> Grid:
+        """The grid of the largest tiles that take at most `room` bytes, or of the smallest."""
+        window = self.model.config.window_size
+        smallest = max(SMALLEST_TILE, self.overlap + window)
+        for tile in range(largest // window * window, smallest, -window):
+            grid = self._grid(size, tile)
+            if room is None or self._working_memory(grid) <= room:
+                return grid
+        return self._grid(size, smallest)
+
+    def _working_memory(self, grid: Grid) -> int:
+        """Bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""
+        height, width = grid.largest
+        network = int(height * width * bytes_per_pixel(self.model))
+        rows = 3 * height * grid.size[1] * self.scale**2 * 3 * 4  # blended, scaled and rounded; float32
+        return network + (rows if self.device.type == "cpu" else 0)
+
+    def _estimate(self, pages: Sequence[Picture], grid: Grid) -> Estimate:
+        first, tiles = pages[0], len(pages) * len(grid.rows) * len(grid.columns)
+        pixels = len(pages) * first.size[0] * first.size[1]
+        if self._pace is None and pixels >= MEASURED:
+            self._pace = self._measure_pace()
+        # What neighbours share is done twice.
+        work = sum(r.stop - r.start for r in grid.rows) * sum(c.stop - c.start for c in grid.columns)
+        seconds = None if self._pace is None else len(pages) * work * self._pace
+        memory, free = self._working_memory(grid), free_memory(self.device)
+        if self.device.type == "cpu":
+            held = used_memory()
+            samples = pixels * (first.channels + (first.alpha is not None)) * first.depth.itemsize
+            memory += held + min(samples, DECODED) + min(samples * self.scale**2, IN_MEMORY)
+            free = None if free is None else free + held
+        return Estimate(first.size, len(pages), tiles, grid.largest, memory, free, seconds)
+
+    def _measure_pace(self) -> float:
+        """Seconds for each pixel of a tile, from a small one."""
+        side = 64 if self.device.type == "cpu" else TILE
+        image = torch.linspace(0, 1, 3 * side * side).view(3, side, side)
+        self._tile(image[:, :16, :16])  # what is only done once
+        start = time.perf_counter()
+        self._tile(image)
+        return (time.perf_counter() - start) / side**2
+
+    def _attempt(self, size: tuple[int, int], attempt: Callable[[Grid], Result]) -> tuple[Grid, Result]:
+        """Try with the planned tile; if `tile` is `auto`, with smaller ones while memory runs out."""
+        grid = self.plan(size)
+        while True:
+            try:
+                return grid, attempt(grid)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            largest = min(grid.tile or max(size), max(size))
+            grid = self._fitting(size, largest // 2)
+            if self.tile != "auto" or (grid.tile or largest) >= largest:
+                raise MemoryError(f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile")
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def restore(
+    image: str | Path | Array | Tensor,
+    weights: str | Path | MambaIRv2 = "sr-x2",
+    *,
+    device: str | torch.device = "auto",
+    tile: Tile = "auto",
+    overlap: int = OVERLAP,
+) -> Array | Tensor:
+    """Restore one image; shapes, ranges, errors as `Restorer.restore`. For several, make one `Restorer`."""
+    return Restorer(weights, device, tile=tile, overlap=overlap).restore(image)

@@ -1,0 +1,1 @@
+"""Training: recipes, patches, the step, the loop, checkpoints."""

@@ -1,0 +1,207 @@
+"""Training: set up, fit, validate, save; one state, one loop for every task and any hardware."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mambairv2.evaluation.evaluate import Score, evaluate_set, mean
+from mambairv2.evaluation.protocol import Protocol
+from mambairv2.network.backends import slow_note
+from mambairv2.training.checkpoint import load_checkpoint, save_checkpoint
+from mambairv2.training.ema import averaged
+from mambairv2.training.log import Reporter
+from mambairv2.training.patches import Batch, loader
+from mambairv2.training.recipe import Recipe
+from mambairv2.training.schedule import learning_rate
+from mambairv2.training.setup import Options, estimate, find_validation, make_fabric, open_patches, resume, setup
+from mambairv2.training.signals import stop_signals
+from mambairv2.training.state import State
+from mambairv2.training.step import step
+from mambairv2.weights.save import save_model
+
+AVERAGED = "ema.safetensors"  # in the folder of a run
+ROLLBACKS = 3  # before a run is given up
+
+
+def train(recipe: Recipe, options: Options) -> bool:
+    """Run a recipe to its end, from its last checkpoint if there is one.
+
+    Returns False if it was stopped early by a signal or the clock, or was a dry run.
+    Raises ValueError for a recipe or a checkpoint that does not fit, FileNotFoundError for missing data,
+    OSError if the last checkpoint cannot be written, RuntimeError if the loss stays not finite.
+    """
+    fabric, precision = make_fabric(recipe, options)
+    silent = not fabric.is_global_zero
+    board = options.tensorboard and not options.dry_run
+    reporter = Reporter(options.run, recipe.train.iterations, silent, board)
+    with fabric.rank_zero_first():
+        patches = open_patches(recipe, options, reporter)
+    validation = find_validation(recipe, options, reporter)
+    state = setup(fabric, precision, recipe, options.run, patches)
+    resume(state, options, reporter)
+    if note := slow_note(fabric.device.type):
+        reporter.say(note)
+    seconds, memory = estimate(state)
+    rest = recipe.train.iterations - state.iteration
+    reporter.say(
+        f"{_parameters(state):,} parameters, {len(patches.cache.entries)} images, "
+        f"{fabric.world_size} × {fabric.device}; {seconds:.2f} s a step, about {_duration(rest * seconds)} "
+        f"for {rest:,} steps, {memory:.0f} MiB"
+    )
+    if options.dry_run:
+        return False
+    options.run.mkdir(parents=True, exist_ok=True)
+    with stop_signals() as asked, reporter:
+        done = fit(state, options, validation, reporter, asked)
+    if done:
+        reporter.say(f"finished: {options.run / AVERAGED}")
+    return done
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _parameters(state: State) -> int:
+    return sum(p.numel() for p in state.network.parameters())
+
+
+def fit(state: State, options: Options, validation: Path | None, reporter: Reporter, asked: list[int]) -> bool:
+    """Run to the last iteration; returns False if stopped by a signal or the clock, with everything saved."""
+    train, keep, fabric = state.recipe.train, state.recipe.keep, state.fabric
+    limit = time.monotonic() + options.max_minutes * 60
+    saved = time.monotonic()
+    if state.iteration == 0:
+        save(state, reporter, must=True)
+    validate_if_due(state, validation, reporter)
+    batches = _batches(state)
+    while state.iteration < train.iterations:
+        stop = logged_step(state, batches, bool(asked) or time.monotonic() > limit, reporter)
+        if state.streak >= train.nan_patience:
+            roll_back(state, reporter)
+            batches = _batches(state)
+            continue
+        last = state.iteration == train.iterations
+        due = keep.checkpoint_every and state.iteration % keep.checkpoint_every == 0
+        old = time.monotonic() - saved > keep.checkpoint_minutes * 60
+        if last or stop or ((due or old) and not state.streak):
+            save(state, reporter, must=last or stop)
+            saved = time.monotonic()
+        if stop and not last:
+            reporter.say(f"stopped at iteration {state.iteration}; the same command goes on from there")
+            return False
+        validate_if_due(state, validation, reporter)
+    fabric.barrier()
+    return True
+
+
+def _batches(state: State) -> Iterator[Batch]:
+    fabric = state.fabric
+    return iter(loader(state.patches, state.recipe, state.iteration, fabric.global_rank, fabric.world_size))
+
+
+def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, reporter: Reporter) -> bool:
+    """Take a step and write a line of the log where one is due; returns whether to stop."""
+    rate = learning_rate(state.recipe.train, state.iteration)
+    images = state.recipe.stage(state.iteration)[1]
+    start = time.perf_counter()
+    loss, stop = step(state, batches, wants_stop)
+    seconds = time.perf_counter() - start
+    state.seconds += seconds
+    if math.isfinite(loss):
+        state.losses.append(loss)
+    if state.iteration % state.recipe.keep.log_every and state.iteration != state.recipe.train.iterations:
+        reporter.advance(state.iteration)
+        return stop
+    line: dict[str, object] = {
+        "iteration": state.iteration,
+        "loss": sum(state.losses) / len(state.losses) if state.losses else math.nan,
+        "lr": float(f"{rate:.4g}"),
+        "seconds": round(state.seconds, 1),
+        "images_per_s": round(images / seconds, 3),
+    }
+    if state.skipped:
+        line["skipped"] = state.skipped
+    state.losses = []
+    reporter.write(line)
+    reporter.advance(state.iteration, line)
+    return stop
+
+
+def validate(state: State, folder: Path) -> dict[str, Score]:
+    """Measure the averaged weights on the recipe's validation sets, whole images, by the evaluation code."""
+    recipe, channels = state.recipe, state.recipe.model.in_channels
+    first = {"sr": 0, "denoise": int(recipe.data.sigma[0]), "jpeg": recipe.data.quality[0]}
+    level = recipe.keep.validation_level or first[recipe.data.task]
+    protocol = Protocol(recipe.data.task, recipe.model.upscale, level, channels)
+    with averaged(state) as network:
+        return {
+            name: mean(evaluate_set(network, folder / name, protocol, channels, state.fabric.device))
+            for name in recipe.keep.validation_sets
+        }
+
+
+def validate_if_due(state: State, folder: Path | None, reporter: Reporter) -> None:
+    """Validate in the first process and write the figures, where they are due and not in the log yet.
+
+    Nothing without a folder of test sets.
+    """
+    every, at = state.recipe.keep.validate_every, state.iteration
+    due = every and (at % every == 0 or at == state.recipe.train.iterations)
+    if folder is None or not due:
+        return
+    if state.fabric.is_global_zero and at not in reporter.validated:
+        line: dict[str, object] = {"iteration": at}
+        for name, score in validate(state, folder).items():
+            line |= {f"{name}/psnr": round(score.psnr, 4), f"{name}/ssim": round(score.ssim, 5)}
+            figures = f"{score.psnr:.3f} dB, {score.ssim:.4f}; input {score.base_psnr:.3f} dB"
+            reporter.say(f"iteration {at}: {name} {figures} ({score.seconds:.0f} s)")
+        reporter.write(line)
+    state.fabric.barrier()
+
+
+def save(state: State, reporter: Reporter, must: bool = False) -> None:
+    """Write the averaged weights and a checkpoint, in the first process.
+
+    On a full disk it says so and training goes on, with the older checkpoint in place; OSError where one `must` be
+    written since the run ends here.
+    """
+    if not state.fabric.is_global_zero:
+        return
+    reporter.flush()
+    try:
+        with averaged(state) as network:  # before the checkpoint, which tells that all before it is done
+            save_model(network, state.run / AVERAGED, _metadata(state))
+        save_checkpoint(state.run, state.iteration, state.content(), state.recipe.keep.keep)
+    except OSError as error:
+        text = f"iteration {state.iteration}: no checkpoint written, the earlier one stays: {error}"
+        if must:
+            raise OSError(f"{text}; free some space, and the same command goes on from there") from None
+        reporter.say(text)
+
+
+def _metadata(state: State) -> dict[str, str]:
+    return {"task": state.recipe.data.task, "iteration": str(state.iteration)}
+
+
+def roll_back(state: State, reporter: Reporter) -> None:
+    """Go back to the last checkpoint and draw other patches from there; RuntimeError after three times."""
+    attempt, bad, at = state.attempt + 1, state.streak, state.iteration
+    content = load_checkpoint(state.run)
+    if content is None or attempt > ROLLBACKS:
+        raise RuntimeError(
+            f"{bad} steps in a row, up to iteration {at}, gave no finite loss or gradient, after "
+            f"{attempt - 1} roll-backs; the last good checkpoint stays in {state.run}. "
+            "A smaller lr, clip = 1.0 or precision = '32-true' may help"
+        )
+    state.restore(content)
+    state.attempt = attempt
+    state.reseed()
+    reporter.rewind(state.iteration)
+    reporter.say(f"{bad} bad steps in a row: back from iteration {at} to {state.iteration}, with other patches")

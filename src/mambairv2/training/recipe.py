@@ -1,0 +1,183 @@
+"""What one training run is: a TOML file, every key checked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from mambairv2.network.config import MambaIRv2Config, Variant, variant
+from mambairv2.tasks import TaskName
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelPart(_Part):
+    """The network and what it starts from."""
+
+    variant: Variant = "light"
+    upscale: Literal[1, 2, 3, 4] = 2
+    in_channels: Literal[1, 3] = 3
+    overrides: dict[str, bool | int | float | str | list[int]] = {}
+    """Other fields of MambaIRv2Config, by name."""
+    start_from: str = ""
+    """Weights to start from, a file or a packaged name; tensors that do not fit, such as another scale's head, keep
+    their initial values."""
+    warm_start: bool = False
+    """Begin with the best linear interpolation in the shallow path (light super-resolution models only); with
+    start_from, solve for a head of another scale (×1 too) by least squares."""
+
+    def config(self) -> MambaIRv2Config:
+        """Return the network's configuration; raises ValueError for overrides that define none."""
+        base = variant(self.variant, upscale=self.upscale, in_channels=self.in_channels)
+        return MambaIRv2Config.from_dict({**base.to_dict(), **self.overrides})
+
+    @model_validator(mode="after")
+    def _defines_a_network(self) -> Self:
+        self.config()
+        return self
+
+
+class DataPart(_Part):
+    """Where patches come from and how they are damaged."""
+
+    task: TaskName = "sr"
+    folders: Annotated[list[str], Field(min_length=1)] = ["data/train"]
+    """Target images, looked for as given, below $MAMBAIRV2_SHARED and below ../shared."""
+    input_folders: list[str] = []
+    """Ready-made inputs, one folder for each of `folders`; empty makes them on the fly."""
+    patch: Positive = 64
+    """Side of the input patch, in pixels."""
+    sampling: Literal["images", "area", "detail"] = "area"
+    """Draw each image alike, by its area, or places by their mean gradient."""
+    sigma: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=2)] = [25.0]
+    """Denoising: standard deviation of the noise in levels of 255, or its range, drawn for every patch."""
+    quality: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1, max_length=2)] = [40]
+    """JPEG: quality of the encoder, or its range, drawn for every patch."""
+    quality_draw: Literal["even", "low"] = "even"
+    """JPEG: every quality of the range alike, or low ones more often, as many below the geometric mean as above."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare patches; 0 prepares them in the training process."""
+
+    @model_validator(mode="after")
+    def _one_input_folder_each(self) -> Self:
+        if self.input_folders and len(self.input_folders) != len(self.folders):
+            raise ValueError(f"{len(self.folders)} folders need as many input_folders, got {len(self.input_folders)}")
+        return self
+
+
+class Stage(_Part):
+    """From an iteration on, another patch size or batch (growing patches)."""
+
+    start: Positive
+    patch: Positive
+    total_batch: Positive
+
+
+class TrainPart(_Part):
+    """Optimisation."""
+
+    iterations: Positive
+    """Optimisation steps of the whole run."""
+    total_batch: Positive = 32
+    """Patches an optimisation step, over all devices and accumulated steps."""
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    """Patches one device takes at once; 0 takes its whole share. Does not change the result."""
+    stages: list[Stage] = []
+    loss: Literal["l1", "charbonnier"] = "l1"
+    charbonnier_eps: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    schedule: Literal["milestones", "cosine"] = "milestones"
+    milestones: list[Positive] = []
+    """Iterations at which the learning rate is multiplied by gamma."""
+    gamma: Share = 0.5
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Iterations over which the learning rate rises from zero."""
+    final_lr: Annotated[float, Field(ge=0)] = 1e-7
+    """Where the cosine ends."""
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the averaged weights, which are validated and exported; rises from 0.1 in the first
+    iterations."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    nan_patience: Positive = 10
+    """Bad steps in a row, each skipped, before going back to the last checkpoint."""
+
+
+class KeepPart(_Part):
+    """What is written, and when."""
+
+    log_every: Positive = 100
+    checkpoint_every: Annotated[int, Field(ge=0)] = 5000
+    """Iterations between checkpoints; 0 goes by the clock alone."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    keep: Positive = 2
+    """Checkpoints kept."""
+    validate_every: Annotated[int, Field(ge=0)] = 5000
+    """Iterations between validations, one at the start and one at the end; 0 never validates."""
+    validation_folder: str = "data/test"
+    validation_sets: list[str] = ["Set5"]
+    validation_level: Annotated[int, Field(ge=0)] = 0
+    """σ or JPEG quality of the validation; 0 takes the first of the training range."""
+
+
+class Recipe(_Part):
+    """One training run, defined by its total batch whatever the hardware."""
+
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelPart = ModelPart()
+    data: DataPart = DataPart()
+    train: TrainPart
+    keep: KeepPart = KeepPart()
+
+    @model_validator(mode="after")
+    def _task_fits_the_network(self) -> Self:
+        if (self.data.task == "sr") != (self.model.upscale > 1):
+            raise ValueError(f"task {self.data.task!r} does not fit upscale {self.model.upscale}")
+        return self
+
+    def stage(self, iteration: int) -> tuple[int, int]:
+        """Return (patch, total batch) at an iteration."""
+        reached = [s for s in self.train.stages if s.start <= iteration]
+        last = max(reached, key=lambda s: s.start, default=None)
+        return (last.patch, last.total_batch) if last else (self.data.patch, self.train.total_batch)
+
+    def smallest_batch(self) -> int:
+        """Return the smallest total batch of the run."""
+        return min([self.train.total_batch, *(stage.total_batch for stage in self.train.stages)])
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises ValueError naming the file and the key for anything unknown, missing or out of range.
+    """
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"]) or "recipe"
+            reason = "no such key" if fault["type"] == "extra_forbidden" else fault["msg"]
+            lines.append(f"{path}: {key}: {reason.removeprefix('Value error, ')}")
+        raise ValueError("\n".join(lines)) from None

@@ -1,0 +1,17 @@
+"""TODO training.schedule."""
+
+from __future__ import annotations
+
+import math
+
+from mambairv2.training.recipe import TrainPart
+
+
+def learning_rate(part: TrainPart, iteration: int) -> float:
+    """Return the learning rate of the step that follows `iteration` steps."""
+    if iteration < part.warmup:
+        return part.lr * (iteration + 1) / part.warmup
+    if part.schedule == "milestones":
+        return part.lr * part.gamma ** sum(iteration >= milestone for milestone in part.milestones)
+    done = (iteration - part.warmup) / max(1, part.iterations - part.warmup)
+    return part.final_lr + (part.lr - part.final_lr) * (1 + math.cos(math.pi * min(done, 1.0))) / 2

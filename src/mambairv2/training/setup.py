@@ -1,0 +1,195 @@
+"""What a run needs before its first step: devices, patches, the network it starts from, an estimate."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+
+from mambairv2.evaluation.measure import find_set
+from mambairv2.images.folders import find_data
+from mambairv2.network.model import MambaIRv2
+from mambairv2.training.checkpoint import checkpoints, load_checkpoint
+from mambairv2.training.image_cache import open_cache
+from mambairv2.training.log import Reporter, peak_memory_mb
+from mambairv2.training.loss import loss_of
+from mambairv2.training.patches import Patches, micro_batches, share
+from mambairv2.training.recipe import Recipe
+from mambairv2.training.state import State
+from mambairv2.training.warm_start import fit_head, warm_start
+from mambairv2.weights.load import load_state
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a recipe is run here; none of it changes the result but for rounding."""
+
+    run: Path
+    """Folder of the run: checkpoints, log, averaged weights."""
+    data: tuple[Path, ...] = ()
+    """Training folders in place of the recipe's."""
+    validation: Path | None = None
+    """Folder of test sets in place of the recipe's."""
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    fresh: bool = False
+    """Start again instead of resuming; earlier checkpoints of the run are removed."""
+    dry_run: bool = False
+    max_minutes: float = math.inf
+    tensorboard: bool = False
+    cache: Path = Path("runs/cache")
+
+
+class _Mixed(MixedPrecision):
+    """Mixed precision that leaves the image in float32: in 16 bits it would lose half a level of 255."""
+
+    def convert_input(self, data: object) -> object:
+        return data
+
+
+def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
+    """Start the processes and choose the device; raises ValueError for devices that are not there or have no work."""
+    accelerator, found = options.accelerator, torch.cuda.device_count()
+    if accelerator == "auto":
+        accelerator = "cuda" if found else "cpu"
+    if accelerator == "cuda" and found < options.devices:
+        raise ValueError(f"torch finds {found} CUDA devices, {options.devices} are asked for; or use --device cpu")
+    world = options.devices * options.nodes
+    if (started := int(os.environ.get("WORLD_SIZE", world))) != world:  # each would train alone, into one folder
+        raise ValueError(f"{started} processes were started for --devices {options.devices} --nodes {options.nodes}")
+    share(recipe.smallest_batch(), 0, world)
+    mixed = recipe.train.precision
+    precision = Precision() if mixed == "32-true" else _Mixed(mixed, accelerator)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if world > 1 else "auto",
+        plugins=[precision],
+    )
+    fabric.launch()
+    return fabric, precision
+
+
+def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patches:
+    """Open the recipe's images, decoding them first where that has not been done."""
+    folders = options.data or tuple(find_data(folder) for folder in recipe.data.folders)
+    inputs = tuple(find_data(folder) for folder in recipe.data.input_folders)
+
+    def tick(done: int, total: int) -> None:
+        if done % 100 == 0:
+            reporter.say(f"decoding images into {options.cache}: {done} of {total}")
+
+    cache = open_cache(folders, recipe.model.upscale, recipe.model.in_channels, inputs, options.cache, tick)
+    for fault in cache.skipped:
+        reporter.say(f"left out: {fault}")
+    return Patches(cache, recipe.data, (recipe.seed, 0))
+
+
+def find_validation(recipe: Recipe, options: Options, reporter: Reporter) -> Path | None:
+    """Find the folder of test sets; without one the run goes unvalidated, and says so.
+
+    Raises FileNotFoundError if one of the recipe's sets is not in it.
+    """
+    if not recipe.keep.validate_every:
+        return None
+    try:
+        folder = options.validation or find_data(recipe.keep.validation_folder)
+    except FileNotFoundError as error:
+        reporter.say(f"no validation: {error}; --validation FOLDER says where")
+        return None
+    for name in recipe.keep.validation_sets:
+        find_set(folder, name)
+    return folder
+
+
+def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
+    """Make the network a run starts from: initial values by the seed, other weights, or a warm start.
+
+    Raises ValueError for weights that do not fit but for the head.
+    """
+    part = recipe.model
+    torch.manual_seed(recipe.seed)
+    network = MambaIRv2(part.config())
+    batches = (
+        torch.utils.data.default_collate([patches[2**31, 8 * number + slot, recipe.data.patch] for slot in range(8)])
+        for number in range(25)
+    )
+    if not part.start_from:
+        if part.warm_start:
+            warm_start(network, batches)
+        return network
+    own, given = network.state_dict(), load_state(part.start_from)
+    fitting = {name: t for name, t in given.items() if name in own and t.shape == own[name].shape}
+    others = sorted(set(own) - set(fitting))
+    if any(not name.startswith("head.") for name in others):
+        raise ValueError(f"{part.start_from} does not fit the recipe's network: {', '.join(others[:3])}")
+    network.load_state_dict({**own, **fitting})
+    if others and part.warm_start:
+        fit_head(network, batches)
+    return network
+
+
+def setup(fabric: Fabric, precision: Precision, recipe: Recipe, run: Path, patches: Patches) -> State:
+    """Put the network, the optimizer and the averaged weights on the device."""
+    network = build_network(recipe, patches)
+    network.set_checkpointing(recipe.train.checkpointing)
+    part = recipe.train
+    fused = part.precision != "16-mixed"  # Fabric cannot clip what a fused step would unscale
+    optimizer = torch.optim.Adam(network.parameters(), part.lr, part.betas, fused=fused)
+    model, wrapped = fabric.setup(network, optimizer)
+    ema = {name: p.detach().clone() for name, p in network.named_parameters()}
+    return State(fabric, precision, recipe, run, network, model.train(), wrapped, patches, ema)
+
+
+def resume(state: State, options: Options, reporter: Reporter) -> None:
+    """Go on from the run's checkpoint, if it has one and a fresh start is not asked for.
+
+    Raises ValueError if it is of another model or seed.
+    """
+    if options.fresh and options.dry_run:
+        return
+    if options.fresh and state.fabric.is_global_zero:
+        for path in checkpoints(state.run):
+            path.unlink()
+    state.fabric.barrier()
+    content = load_checkpoint(state.run)
+    if content is None:
+        reporter.rewind(-1)
+        return
+    earlier = Recipe.model_validate_json(str(content["recipe"]))
+    if (earlier.model, earlier.seed) != (state.recipe.model, state.recipe.seed):
+        raise ValueError(f"{state.run} was begun with another model or seed; choose another --name, or --fresh")
+    if earlier != state.recipe:
+        reporter.say("the recipe has changed since the checkpoint; the run goes on by the new one")
+    state.restore(content)
+    reporter.say(f"resuming at iteration {state.iteration}")
+    if not options.dry_run:
+        reporter.rewind(state.iteration)
+
+
+def estimate(state: State) -> tuple[float, float]:
+    """Return seconds of one optimisation step and peak memory in MiB, measured on micro-batches of noise."""
+    fabric, recipe = state.fabric, state.recipe
+    pieces = micro_batches(recipe, state.iteration, fabric.global_rank, fabric.world_size)
+    patch, scale = recipe.stage(state.iteration)[0], recipe.model.upscale
+    shape = (len(pieces[0]), recipe.model.in_channels)
+    source = torch.rand(*shape, patch, patch, device=fabric.device)
+    target = torch.rand(*shape, patch * scale, patch * scale, device=fabric.device)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        with fabric.no_backward_sync(state.model):  # type: ignore[arg-type]
+            loss = loss_of(recipe.train, state.model(source), target)
+            fabric.backward(loss)
+        loss.item()
+        seconds.append(time.perf_counter() - start)
+    state.optimizer.zero_grad(set_to_none=True)
+    return min(seconds[1:]) * len(pieces), peak_memory_mb()

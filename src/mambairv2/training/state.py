@@ -1,0 +1,66 @@
+"""TODO training.state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import Precision
+from torch import Tensor
+
+from mambairv2.network.model import MambaIRv2
+from mambairv2.training.checkpoint import Content
+from mambairv2.training.patches import Patches
+from mambairv2.training.recipe import Recipe
+
+_COUNTERS = ("iteration", "skipped", "attempt", "seconds", "losses")
+
+
+@dataclass
+class State:
+    """Everything that changes in a run, and the few things that change it."""
+
+    fabric: Fabric
+    precision: Precision
+    recipe: Recipe
+    run: Path
+    network: MambaIRv2
+    model: torch.nn.Module  # the network as Fabric wraps it
+    optimizer: torch.optim.Optimizer
+    patches: Patches
+    ema: dict[str, Tensor]
+    iteration: int = 0
+    skipped: int = 0
+    streak: int = 0  # bad steps in a row
+    attempt: int = 0  # roll-backs so far; other patches are drawn after each
+    seconds: float = 0.0  # spent in steps
+    losses: list[float] = field(default_factory=list)  # since the last line of the log
+
+    def content(self) -> Content:
+        """Return what a checkpoint holds."""
+        return {
+            "recipe": self.recipe.model_dump_json(),
+            "model": self.network.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def restore(self, content: Content) -> None:
+        """Go back to a checkpoint of the same network."""
+        self.network.load_state_dict(content["model"])  # type: ignore[arg-type]
+        self.optimizer.load_state_dict(content["optimizer"])  # type: ignore[arg-type]
+        self.precision.load_state_dict(content["precision"])  # type: ignore[arg-type]
+        for name, tensor in content["ema"].items():  # type: ignore[attr-defined]
+            self.ema[name].copy_(tensor)
+        for name in _COUNTERS:
+            setattr(self, name, content[name])
+        self.streak = 0
+        self.reseed()
+
+    def reseed(self) -> None:
+        """Draw patches by the seed and the number of roll-backs."""
+        self.patches.seed = (self.recipe.seed, self.attempt)

@@ -1,0 +1,1 @@
+"""Weights in and out: files, names, what a file says of its network."""

@@ -1,0 +1,7 @@
+"""TODO weights.errors."""
+
+from __future__ import annotations
+
+
+class WeightsError(ValueError):
+    """A file that holds no MambaIRv2 weights; the message says which file, what it is, and what to do."""

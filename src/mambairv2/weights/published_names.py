@@ -1,0 +1,83 @@
+"""Parameter names of published checkpoints and ours: one visible map, read both ways."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from mambairv2.network.config import FeedForward, MambaIRv2Config, Upsampler
+
+Value = TypeVar("Value")
+Rules = tuple[tuple[str, str], ...]
+
+# Published name ↔ ours; `#` stands for a number. Read from the left to load, from the right to save.
+NAMES: Rules = (
+    ("patch_embed.norm.", "norm_first."),
+    ("layers.#.residual_group.layers.#.wqkv.", "groups.#.layers.#.attention.qkv."),
+    (
+        "layers.#.residual_group.layers.#.win_mhsa.relative_position_bias_table",
+        "groups.#.layers.#.attention.bias_table",
+    ),
+    ("layers.#.residual_group.layers.#.win_mhsa.proj.", "groups.#.layers.#.attention.proj."),
+    ("layers.#.residual_group.layers.#.convffn#.", "groups.#.layers.#.ffn#."),
+    ("layers.#.residual_group.layers.#.assm.selectiveScan.x_proj_", "groups.#.layers.#.scan.x_proj_"),
+    ("layers.#.residual_group.layers.#.assm.selectiveScan.dt_projs_", "groups.#.layers.#.scan.dt_"),
+    ("layers.#.residual_group.layers.#.assm.selectiveScan.A_logs", "groups.#.layers.#.scan.A_log"),
+    ("layers.#.residual_group.layers.#.assm.selectiveScan.Ds", "groups.#.layers.#.scan.D"),
+    ("layers.#.residual_group.layers.#.assm.in_proj.0.", "groups.#.layers.#.scan.in_proj."),
+    ("layers.#.residual_group.layers.#.assm.CPE.0.", "groups.#.layers.#.scan.position."),
+    ("layers.#.residual_group.layers.#.assm.embeddingB.", "groups.#.layers.#.scan.pool_left."),
+    ("layers.#.residual_group.layers.#.embeddingA.", "groups.#.layers.#.scan.pool_right."),
+    ("layers.#.residual_group.layers.#.assm.", "groups.#.layers.#.scan."),
+    ("layers.#.residual_group.layers.#.", "groups.#.layers.#."),
+    ("layers.#.conv.", "groups.#.conv."),
+    ("conv_before_upsample.0.", "head.conv_before."),
+    ("conv_up", "head.conv_up"),
+    ("conv_hr.", "head.conv_hr."),
+    ("conv_last.", "head.conv_last."),
+)
+# Inside a feed-forward, and in the head, names depend on the kind.
+FFN_NAMES: dict[FeedForward, Rules] = {
+    "gated": (("sg.norm.", "norm."), ("sg.conv.", "conv.")),
+    "conv": (("dwconv.depthwise_conv.0.", "conv."),),
+}
+HEAD_NAMES: dict[Upsampler, Rules] = {
+    "pixelshuffledirect": (("upsample.0.", "head.conv."),),
+    "pixelshuffle": (("upsample.0.", "head.convs.0."), ("upsample.2.", "head.convs.1.")),
+    "nearest+conv": (),
+    "": (),
+}
+# Buffers of the published code, which this network computes when it needs them.
+BUFFERS = re.compile(r"(relative_position_index|attn_mask)")
+
+
+def to_ours(state: dict[str, Value]) -> dict[str, Value]:
+    """Rename published parameters to ours; names that are not known stay."""
+    ffn: FeedForward = "gated" if any(".sg." in name for name in state) else "conv"
+    head: Upsampler = "pixelshuffle" if "conv_before_upsample.0.weight" in state else "pixelshuffledirect"
+    rules = _rules(ffn, head)
+    return {_rename(name, rules): value for name, value in state.items()}
+
+
+def to_published(state: dict[str, Value], config: MambaIRv2Config) -> dict[str, Value]:
+    """Rename our parameters to those of published checkpoints."""
+    rules = tuple((ours, theirs) for theirs, ours in _rules(config.ffn, config.upsampler))
+    return {_rename(name, rules): value for name, value in state.items()}
+
+
+def _rules(ffn: FeedForward, head: Upsampler) -> Rules:
+    inner = (
+        (f"layers.#.residual_group.layers.#.convffn#.{theirs}", f"groups.#.layers.#.ffn#.{ours}")
+        for theirs, ours in FFN_NAMES[ffn]
+    )
+    return (*inner, *HEAD_NAMES[head], *NAMES)
+
+
+def _rename(name: str, rules: Rules) -> str:
+    for old, new in rules:
+        match = re.match(re.escape(old).replace(r"\#", r"(\d+)"), name)
+        if match:
+            for number in match.groups():
+                new = new.replace("#", number, 1)
+            return new + name[match.end() :]
+    return name

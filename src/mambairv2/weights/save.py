@@ -1,0 +1,56 @@
+"""TODO weights.save."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as serialize
+
+from mambairv2.files.atomic import write_whole
+from mambairv2.network.attention import relative_position_index
+from mambairv2.network.config import MambaIRv2Config
+from mambairv2.network.model import MambaIRv2
+from mambairv2.weights.infer_config import State
+from mambairv2.weights.published_names import to_published
+
+NOT_IN_TENSORS = ("img_range", "prompt_order", "prompt_target", "semantic_neighbouring")
+"""Fields that change the result and that the tensors of a file do not show."""
+
+
+def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a network in the published layout, whole or not at all: safetensors, or .pth with `params`.
+
+    The safetensors file carries the configuration too, and the given metadata (text by text). The .pth file
+    carries the buffer that the published code expects, so that it loads there with strict=True.
+    Raises ValueError for another suffix, and for a .pth of a network that tensors alone do not define.
+    """
+    path, config = Path(path), model.config
+    state = published_state(model)
+    if path.suffix == ".safetensors":
+        notes = {**(metadata or {}), "format": "pt", "config": json.dumps(config.to_dict())}
+        write_whole(path, serialize(state, notes))
+    elif path.suffix in (".pth", ".pt"):
+        for name in NOT_IN_TENSORS:
+            value = getattr(config, name)
+            if value != getattr(MambaIRv2Config(), name):
+                raise ValueError(f"{path}: a .pth cannot say {name}={value!r}; use .safetensors")
+        index = relative_position_index(config.window_size)
+        write_whole(path, _torch_bytes({"params": {**state, "relative_position_index_SA": index}}))
+    else:
+        raise ValueError(f"{path}: weights are written as .safetensors or .pth")
+
+
+def published_state(model: MambaIRv2) -> State:
+    """Return the parameters under the names of published checkpoints, on the CPU."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return to_published(state, model.config)
+
+
+def _torch_bytes(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,38 @@
+"""The packaged weights in tiles: no seam, and close to the image restored whole."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mambairv2.restoration.restorer import OVERLAP, TILE, Restorer
+from mambairv2.restoration.tiling import Grid
+from mambairv2.weights import packaged
+from seams import LARGEST_RATIO, LEAST_PSNR, cost, crop, psnr, seam_ratio, tiled
+
+COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
+
+
+@pytest.mark.skipif("sr-x2" not in packaged.pretrained(), reason="no packaged weights")
+def test_the_default_overlap_reaches_the_bar():
+    restorer, image = Restorer("sr-x2", "cpu"), crop(COFFEE, (96, 288))
+    grid = Grid((96, 288), 2, TILE, OVERLAP)
+    assert len(grid.columns) == 2
+    whole, parts = tiled(restorer, image, Grid((96, 288), 2, None)), tiled(restorer, image, grid)
+    assert psnr(parts, whole) >= LEAST_PSNR
+    assert seam_ratio(parts, whole, grid) <= LARGEST_RATIO
+
+
+def test_a_seam_shows_in_the_ratio():
+    image, grid = torch.rand(3, 200, 200), Grid((200, 200), 1, 96, 16)
+    step = image.clone()
+    step[:, grid.rows[1].start :] += 0.2
+    assert seam_ratio(image, image, grid) == 1
+    assert seam_ratio(step, image, grid) > 1.02
+    assert seam_ratio(torch.nn.functional.avg_pool2d(image, 3, 1, 1), image, grid) == pytest.approx(1, abs=0.1)
+    assert psnr(image, image + 0.1) == pytest.approx(20, abs=1e-4)
+
+
+def test_what_tiles_cost():
+    assert cost(Grid((256, 256), 2, 256, 32)) == 0
+    assert cost(Grid((256, 480), 2, 256, 32)) == pytest.approx(32 / 480)

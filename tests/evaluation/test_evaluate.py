@@ -1,0 +1,206 @@
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+import typer
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+from mambairv2.cli import train as train_commands
+from mambairv2.evaluation.evaluate import evaluate_set, mean, tiled
+from mambairv2.evaluation.literature import SETS, published
+from mambairv2.evaluation.measure import Plan, measure
+from mambairv2.evaluation.metrics import psnr
+from mambairv2.evaluation.protocol import Protocol, cases
+from mambairv2.evaluation.report import to_csv, to_json, to_markdown
+from mambairv2.images.resize import imresize
+from mambairv2.network.config import MambaIRv2Config
+from mambairv2.network.model import MambaIRv2
+from mambairv2.restoration.self_ensemble import self_ensemble
+from mambairv2.weights.save import save_model
+from shared_data import TEST_SETS, needs_shared
+
+TINY = MambaIRv2Config(embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8)
+
+
+@pytest.fixture
+def sets(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, sizes in (("One", [(37, 41), (40, 30)]), ("Two", [(33, 33)])):
+        (tmp_path / name / "HR").mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            pixels = generator.integers(0, 256, (*size, 3), np.uint8)
+            pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / name / "HR" / f"{number}.png"))
+    return tmp_path
+
+
+def nearest(image):
+    return F.interpolate(image, scale_factor=2, mode="nearest")
+
+
+def test_an_image_is_measured_as_by_hand(sets):
+    score = evaluate_set(nearest, sets / "One", Protocol("sr", 2))[0]
+    target = pyvips.Image.new_from_file(str(sets / "One" / "HR" / "0.png")).numpy()[:36, :40]
+    small = imresize(target, 0.5)
+    assert score.image == "0"
+    assert score.psnr == pytest.approx(psnr(small.repeat(2, 0).repeat(2, 1), target, "y", 2))
+    assert score.base_psnr == pytest.approx(psnr(imresize(small, 2), target, "y", 2))
+    average = mean(evaluate_set(nearest, sets / "One", Protocol("sr", 2)))
+    assert average.psnr != score.psnr
+
+
+def test_ready_inputs_are_used_and_checked(sets):
+    folder = sets / "One" / "LR_bicubic" / "X2"
+    folder.mkdir(parents=True)
+    pyvips.Image.black(20, 18, bands=3).write_to_file(str(folder / "0x2.png"))
+    assert next(cases(sets / "One", Protocol("sr", 2))).input.max() == 0
+    pyvips.Image.black(21, 18, bands=3).write_to_file(str(folder / "0x2.png"))
+    with pytest.raises(ValueError, match="21x18, too large for 41x37 at x2"):
+        next(cases(sets / "One", Protocol("sr", 2)))
+
+
+def test_denoising_and_jpeg_compare_all_channels(sets):
+    noisy = evaluate_set(lambda image: image, sets / "One", Protocol("denoise", level=25))[0]
+    assert noisy.psnr == pytest.approx(noisy.base_psnr)
+    assert 20 < noisy.psnr < 21.5
+    jpeg = evaluate_set(lambda image: image, sets / "One", Protocol("jpeg", level=40, channels=1), 1)[0]
+    assert jpeg.psnr == pytest.approx(jpeg.base_psnr)
+
+
+def test_a_grey_image_goes_through_a_colour_network(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    pyvips.Image.new_from_array(pixels).write_to_file(str(tmp_path / "grey.png"))
+    seen = []
+
+    def network(image):
+        seen.append(image.shape)
+        return nearest(image)
+
+    assert next(cases(tmp_path, Protocol("sr", 2))).target.shape == (32, 32, 1)
+    evaluate_set(network, tmp_path, Protocol("sr", 2))
+    assert seen == [(1, 3, 16, 16)]
+
+
+def test_self_ensemble_of_an_even_network_is_the_network():
+    image = torch.rand(1, 3, 10, 14)
+    torch.testing.assert_close(self_ensemble(nearest)(image), nearest(image))
+    slope = torch.arange(14.0)
+    torch.testing.assert_close(
+        self_ensemble(lambda x: x + slope[: x.shape[-1]])(torch.zeros(1, 1, 14, 14)),
+        torch.full((1, 1, 14, 14), 6.5),
+    )
+
+
+def test_tiles_give_the_whole_image():
+    image = torch.rand(1, 3, 50, 70)
+    torch.testing.assert_close(tiled(nearest, 2, 48, 16)(image), nearest(image))
+
+
+def test_reports_agree(sets):
+    results = measure(None, Plan(sets, "sr", 2, sets=("One", "Two")))
+    data = json.loads(to_json(results, {"weights": ""}))
+    assert [(r["set"], len(r["images"])) for r in data["results"]] == [("One", 2), ("Two", 1)]
+    lines = list(csv.DictReader(io.StringIO(to_csv(results))))
+    assert [line["image"] for line in lines] == ["0", "1", "mean", "0", "mean"]
+    assert float(lines[2]["psnr"]) == pytest.approx(data["results"][0]["mean"]["psnr"])
+    assert f"{data['results'][0]['mean']['psnr']:.2f} /" in to_markdown(results, "Title")
+    with pytest.raises(FileNotFoundError, match="Three"):
+        measure(None, Plan(sets, "sr", 2, sets=("Three",)))
+
+
+def test_published_figures_are_whole():
+    assert published("sr", 2, 0, 3, True, "Set5")["MambaIRv2-light"] == (38.26, 0.9615)
+    assert published("jpeg", 1, 10, 1, False, "live1")["MambaIRv2-B"] == (29.91, 0.8301)
+    assert published("jpeg", 1, 10, 3, False, "LIVE1") == {}
+    assert published("sr", 2, 0, 3, True, "Mine") == {}
+    for scale in (2, 3, 4):
+        for light in (True, False):
+            assert all(len(published("sr", scale, 0, 3, light, name)) >= 3 for name in SETS["sr"])
+
+
+def test_the_command(sets, tmp_path):
+    app = typer.Typer()
+    train_commands.register(app)
+    save_model(MambaIRv2(TINY), tmp_path / "tiny.safetensors")
+    arguments = [
+        "evaluate",
+        "--data",
+        str(sets),
+        "--weights",
+        str(tmp_path / "tiny.safetensors"),
+        "--sets",
+        "One",
+    ]
+    arguments += [
+        "--device",
+        "cpu",
+        "--tile",
+        "64",
+        "--json",
+        str(tmp_path / "out" / "all.json"),
+        "--limit",
+        "1",
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "| One" in result.output
+    assert len(json.loads((tmp_path / "out" / "all.json").read_text())["results"][0]["images"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--sets", "None"], "no test set None in .* \\(Broken, One, Two\\)"),
+        (["--data", "nowhere"], "no folder nowhere"),
+        (["--weights", "nothing"], "nothing: no such weights"),
+        (["--weights", "WEIGHTS", "--task", "jpeg"], "enlarges ×2, which --task jpeg does not measure"),
+        (["--weights", "WEIGHTS", "--device", "abacus"], "no device abacus here"),
+        (["--weights", "WEIGHTS", "--sets", "One", "--tile", "20"], "tile must be a multiple of 16"),
+        (["--json", "FOLDER"], "is a folder; give a file"),
+        (["--csv", "WEIGHTS/a.csv"], "tiny.safetensors.*: (file exists|not a directory)"),
+        (["--sets", "Broken"], r"cut\.png: .*read error"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(sets, tmp_path, arguments, says):
+    app = typer.Typer()
+    train_commands.register(app)
+    weights = tmp_path / "tiny.safetensors"
+    save_model(MambaIRv2(TINY), weights)
+    (tmp_path / "Broken").mkdir()
+    (tmp_path / "Broken" / "cut.png").write_bytes((sets / "One" / "HR" / "0.png").read_bytes()[:300])
+    given = [a.replace("WEIGHTS", str(weights)).replace("FOLDER", str(tmp_path)) for a in arguments]
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(sets), *given])
+    assert result.exit_code == 1, result.output
+    (line,) = result.stderr.splitlines()
+    assert re.search(f"^error: .*{says}", line)
+
+
+def test_a_folder_of_one_weight_file_stands_for_it(sets, tmp_path):
+    app = typer.Typer()
+    train_commands.register(app)
+    for name in ("run", "other"):
+        save_model(MambaIRv2(TINY), tmp_path / "runs" / name / "ema.safetensors")
+    command = ["evaluate", "--data", str(sets), "--sets", "Two", "--weights"]
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "runs" / "run")]).exit_code == 0
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "runs")])
+    assert "several weights are asked for" in result.stderr
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "protocol", "expected"),
+    [
+        ("classic5", Protocol("jpeg", level=10, channels=1), (27.82, 0.7595)),
+        ("LIVE1", Protocol("jpeg", level=10, channels=1), (27.77, 0.7730)),
+        ("Set5", Protocol("sr", 3), (30.39, None)),
+    ],
+)
+def test_published_baselines(name, protocol, expected):
+    score = mean(evaluate_set(None, TEST_SETS / name, protocol))
+    assert score.psnr == pytest.approx(expected[0], abs=0.02)
+    assert expected[1] is None or score.ssim == pytest.approx(expected[1], abs=5e-4)

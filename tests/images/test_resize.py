@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from mambairv2.images.pixels import read_image
+from mambairv2.images.resize import imresize
+from shared_data import TEST_SETS, needs_shared
+
+
+def _pairs(name, scale, limit):
+    for path in sorted((TEST_SETS / name / "HR").iterdir())[:limit]:
+        hr = read_image(path)
+        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
+        yield hr, read_image(TEST_SETS / name / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png")
+
+
+@needs_shared
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_set5_pixel_for_pixel(scale):
+    for hr, lr in _pairs("Set5", scale, 5):
+        np.testing.assert_array_equal(imresize(hr, 1 / scale), lr)
+
+
+@needs_shared
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("name", "limit"), [("Set14", 14), ("BSD100", 100)])
+def test_selfexsr_inside_the_frame_and_with_repeated_edges_everywhere(name, limit, scale):
+    for hr, lr in _pairs(name, scale, limit):
+        np.testing.assert_array_equal(imresize(hr, 1 / scale)[2:-2, 2:-2], lr[2:-2, 2:-2])
+        np.testing.assert_array_equal(imresize(hr, 1 / scale, "edge"), lr)
+
+
+@pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 2, 3, 4])
+def test_flat_stays_flat_and_sizes_round_up(scale):
+    out = imresize(np.full((7, 13, 3), 201, np.uint8), scale)
+    assert out.shape == (int(np.ceil(7 * scale)), int(np.ceil(13 * scale)), 3)
+    assert (out == 201).all()
+
+
+def test_scale_one_is_the_identity_and_one_pixel_grows():
+    image = np.random.default_rng(0).integers(0, 256, (9, 5), np.uint8)
+    np.testing.assert_array_equal(imresize(image, 1), image)
+    np.testing.assert_array_equal(imresize(np.full((1, 1), 7, np.uint8), 4), np.full((4, 4), 7, np.uint8))
+
+
+def test_halves_round_up():
+    image = np.zeros((16, 16), np.uint8)
+    image[:, 7:] = [128, 2, 1, 1, 1, 1, 1, 1, 1]
+    taps = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256  # the eight weights of a halving, exact in binary
+    sums = np.array([image[0, 2 * k - 3 : 2 * k + 5] @ taps for k in range(2, 6)])
+    np.testing.assert_array_equal(imresize(image, 0.5)[3, 2:6], np.floor(sums.clip(0, 255) + 0.5))
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)])
+def test_wrong_input_names_what_it_got(image):
+    with pytest.raises(ValueError, match=str(image.dtype)):
+        imresize(image, 2)
