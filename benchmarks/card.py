@@ -19,9 +19,9 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from mambairv2.evaluation.evaluate import mean
-from mambairv2.evaluation.measure import Plan, measure
-from mambairv2.evaluation.report import BASE, Result, pair, table
+from mambairv2.evaluation.evaluate import Result, evaluate, mean
+from mambairv2.evaluation.plan import Plan
+from mambairv2.evaluation.report import BASE, pair, table
 from mambairv2.files.atomic import write_whole
 from mambairv2.tasks import TASKS
 from mambairv2.training.recipe import Recipe, load_recipe
@@ -149,7 +149,7 @@ def make(options: argparse.Namespace) -> Card:
     make_card(name, weights, recipe, log, [])  # what does not fit is told before the measurement
     plan = Plan(options.data, recipe.data.task, recipe.model.upscale, grey=recipe.model.in_channels == 1)
     model = load_model(weights)
-    results = measure(model, plan, lambda of, s: print(f"{of}: {s.image} {s.psnr:.2f} dB", flush=True))
+    results = evaluate(model, plan, lambda of, s: print(f"{of}: {s.image} {s.psnr:.2f} dB", flush=True))
     card = make_card(name, weights, recipe, log, results)
     picture = curve(card, log)
     if options.weights:

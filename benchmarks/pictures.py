@@ -25,8 +25,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw, ImageFont
 
 from mambairv2.evaluation.evaluate import restored
-from mambairv2.evaluation.measure import Plan
 from mambairv2.evaluation.metrics import luma, psnr
+from mambairv2.evaluation.plan import Plan
 from mambairv2.evaluation.protocol import Case, Protocol, cases
 from mambairv2.evaluation.report import BASE, table
 from mambairv2.files.atomic import write_whole

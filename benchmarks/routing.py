@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mambairv2.evaluation.evaluate import Score, evaluate_set, mean
-from mambairv2.evaluation.measure import LEVELS
+from mambairv2.evaluation.plan import LEVELS
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.evaluation.report import table
 from mambairv2.files.atomic import write_whole

@@ -70,7 +70,7 @@ def smaller(recipe, pixels: int, iterations: int, workers: int):
 
 def loader_speed(state, seconds: float) -> float:
     """Images a second of the loader alone, after a first batch, as the steps of a run ask for them."""
-    from mambairv2.training.patches import loader
+    from mambairv2.training.data.patches import loader
 
     recipe = state.recipe
     long = recipe.model_copy(update={"train": recipe.train.model_copy(update={"iterations": 10**7})})
@@ -85,8 +85,8 @@ def loader_speed(state, seconds: float) -> float:
 
 def step_shares(state, reporter, steps: int) -> dict[str, float]:
     """Median seconds of a logged step, of the model inside it, and of waiting for patches."""
+    from mambairv2.training.data.patches import loader
     from mambairv2.training.loop import logged_step
-    from mambairv2.training.patches import loader
 
     # What is watched stays so: the state is measured once and thrown away.
     model, waiting = Stopwatch(), Stopwatch()

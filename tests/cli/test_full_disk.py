@@ -15,7 +15,7 @@ import torch
 
 from mambairv2.files.atomic import write_whole
 from mambairv2.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from mambairv2.training.image_cache import open_cache
+from mambairv2.training.data.image_cache import open_cache
 from mambairv2.weights.load import load_model
 
 RECIPE = """

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import pyvips
 import torch
-import typer
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from mambairv2.cli import train as train_commands
-from mambairv2.evaluation.evaluate import evaluate_set, mean, tiled
+from mambairv2.cli.main import app
+from mambairv2.evaluation.evaluate import evaluate, evaluate_set, mean, tiled
 from mambairv2.evaluation.literature import SETS, published
-from mambairv2.evaluation.measure import Plan, measure
 from mambairv2.evaluation.metrics import psnr
+from mambairv2.evaluation.plan import Plan
 from mambairv2.evaluation.protocol import Protocol, cases
 from mambairv2.evaluation.report import to_csv, to_json, to_markdown
 from mambairv2.images.resize import imresize
@@ -102,7 +101,7 @@ def test_tiles_give_the_whole_image():
 
 
 def test_reports_agree(sets):
-    results = measure(None, Plan(sets, "sr", 2, sets=("One", "Two")))
+    results = evaluate(None, Plan(sets, "sr", 2, sets=("One", "Two")))
     data = json.loads(to_json(results, {"weights": ""}))
     assert [(r["set"], len(r["images"])) for r in data["results"]] == [("One", 2), ("Two", 1)]
     lines = list(csv.DictReader(io.StringIO(to_csv(results))))
@@ -110,7 +109,7 @@ def test_reports_agree(sets):
     assert float(lines[2]["psnr"]) == pytest.approx(data["results"][0]["mean"]["psnr"])
     assert f"{data['results'][0]['mean']['psnr']:.2f} /" in to_markdown(results, "Title")
     with pytest.raises(FileNotFoundError, match="Three"):
-        measure(None, Plan(sets, "sr", 2, sets=("Three",)))
+        evaluate(None, Plan(sets, "sr", 2, sets=("Three",)))
 
 
 def test_published_figures_are_whole():
@@ -124,8 +123,6 @@ def test_published_figures_are_whole():
 
 
 def test_the_command(sets, tmp_path):
-    app = typer.Typer()
-    train_commands.register(app)
     save_model(MambaIRv2(TINY), tmp_path / "tiny.safetensors")
     arguments = [
         "evaluate",
@@ -167,8 +164,6 @@ def test_the_command(sets, tmp_path):
     ],
 )
 def test_mistakes_are_told_in_a_line(sets, tmp_path, arguments, says):
-    app = typer.Typer()
-    train_commands.register(app)
     weights = tmp_path / "tiny.safetensors"
     save_model(MambaIRv2(TINY), weights)
     (tmp_path / "Broken").mkdir()
@@ -181,8 +176,6 @@ def test_mistakes_are_told_in_a_line(sets, tmp_path, arguments, says):
 
 
 def test_a_folder_of_one_weight_file_stands_for_it(sets, tmp_path):
-    app = typer.Typer()
-    train_commands.register(app)
     for name in ("run", "other"):
         save_model(MambaIRv2(TINY), tmp_path / "runs" / name / "ema.safetensors")
     command = ["evaluate", "--data", str(sets), "--sets", "Two", "--weights"]

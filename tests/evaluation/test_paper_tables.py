@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import pyvips
 import torch
-import typer
 from typer.testing import CliRunner
 
-from mambairv2.cli import train as train_commands
+from mambairv2.cli.main import app
 from mambairv2.evaluation import paper_tables as reproduce
 from mambairv2.evaluation.paper_tables import TABLES, Network, document, fits, measure_all
 from mambairv2.evaluation.protocol import Protocol
@@ -128,8 +127,6 @@ def test_each_variant_is_held_against_its_own(name, paper):
 
 
 def test_the_command(sets, tmp_path):
-    app = typer.Typer()
-    train_commands.register(app)
     (tmp_path / "runs").mkdir()
     save_model(MambaIRv2(TINY), tmp_path / "runs" / "tiny.safetensors")
     out = tmp_path / "out" / "tables.md"

@@ -14,9 +14,9 @@ import torch
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training import checkpoint
 from mambairv2.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from mambairv2.training.data.patches import Patches
 from mambairv2.training.loop import train
 from mambairv2.training.loss import loss_of
-from mambairv2.training.patches import Patches
 from mambairv2.training.recipe import Recipe, TrainPart, load_recipe
 from mambairv2.training.schedule import learning_rate
 from mambairv2.training.setup import Options, build_network
@@ -297,8 +297,8 @@ def test_a_missing_extra_is_told(tmp_path, monkeypatch):
 
     from mambairv2.cli.main import app
 
-    for module in ("train", "train_setup", "optimise"):
-        monkeypatch.delitem(sys.modules, f"mambairv2.{module}", raising=False)
+    for module in ("loop", "setup", "state", "step"):
+        monkeypatch.delitem(sys.modules, f"mambairv2.training.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     (tmp_path / "mine.toml").write_text("[train]\niterations = 1")
     result = CliRunner().invoke(app, ["train", str(tmp_path / "mine.toml")])
@@ -340,7 +340,7 @@ def test_a_validation_that_a_stop_prevented_is_made_when_the_run_goes_on(images,
 def test_warm_start_begins_above_bicubic_and_a_new_head_is_solved_for(images, options, tmp_path):
     from mambairv2.evaluation.evaluate import evaluate_set, mean
     from mambairv2.evaluation.protocol import Protocol
-    from mambairv2.training.image_cache import open_cache
+    from mambairv2.training.data.image_cache import open_cache
 
     model = {"warm_start": True, "overrides": {**TINY, "embed_dim": 32}}
     for scale in (2, 3):

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mambairv2.cli import restore as cli_restore
-from mambairv2.cli import train as cli_train
+from mambairv2.cli import data, evaluate, reproduce, restore, train
 
 app = typer.Typer(
     name="mambairv2",
@@ -43,7 +42,7 @@ def _main(
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-app.command()(cli_restore.restore)
+app.command()(restore.restore)
 
 
 @app.command()
@@ -109,4 +108,9 @@ def models() -> None:
     (console if console.is_terminal else Console(width=160)).print(table if table.rows else "none packaged")
 
 
-cli_train.register(app)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(reproduce.reproduce)
+_data = typer.Typer(help="Training images.", no_args_is_help=True)
+_data.command()(data.check)
+app.add_typer(_data, name="data")

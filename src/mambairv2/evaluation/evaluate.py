@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mambairv2.evaluation.literature import Figure, published
 from mambairv2.evaluation.metrics import psnr, ssim
+from mambairv2.evaluation.plan import Plan
 from mambairv2.evaluation.protocol import Case, Protocol, cases
 from mambairv2.images.arrays import Pixels
 from mambairv2.images.pixels import to_channels
+from mambairv2.network.model import MambaIRv2
+from mambairv2.restoration.self_ensemble import self_ensemble
 from mambairv2.restoration.tiling import Grid, restore_rows
 
 Restore = Callable[[Tensor], Tensor]
@@ -30,6 +34,16 @@ class Score:
     base_psnr: float
     base_ssim: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test set under one protocol, with published figures by method."""
+
+    name: str
+    protocol: Protocol
+    scores: list[Score]
+    published: dict[str, Figure]
 
 
 def restored(restore: Restore, case: Case, channels: int, device: torch.device) -> Pixels:
@@ -100,3 +114,32 @@ def tiled(restore: Restore, scale: int, tile: int, overlap: int = 32) -> Restore
         return torch.cat(list(rows), dim=1)[None]
 
     return run
+
+
+def evaluate(
+    model: MambaIRv2 | None, plan: Plan, seen: Callable[[str, Score], None] = lambda name, score: None
+) -> list[Result]:
+    """Measure a network, or the baseline alone, by a plan; `seen` is called with every image's score.
+
+    Raises FileNotFoundError for missing test sets.
+    """
+    results = []
+    restore: Restore | None = model
+    if restore is not None and plan.tile:
+        restore = tiled(restore, plan.scale, plan.tile)
+    if restore is not None and plan.ensemble:
+        restore = self_ensemble(restore)
+    channels = model.config.in_channels if model is not None else 3
+    device = next(model.parameters()).device if model is not None else torch.device("cpu")
+    light = model is None or model.config.ffn == "gated"
+    for protocol in plan.protocols():
+        for folder in plan.folders():
+            name = folder.name
+
+            def tell(score: Score, name: str = f"{name}, {protocol}") -> None:
+                seen(name, score)
+
+            scores = evaluate_set(restore, folder, protocol, channels, device, plan.limit, tell)
+            others = published(plan.task, plan.scale, protocol.level, protocol.channels, light, name)
+            results.append(Result(name, protocol, scores, others))
+    return results

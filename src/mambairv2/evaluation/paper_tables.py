@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mambairv2.evaluation.evaluate import Score, mean
+from mambairv2.evaluation.evaluate import Score, evaluate, mean
 from mambairv2.evaluation.literature import ABLATION_SETS, ABLATIONS, COSTS, SETS, Figure, published
-from mambairv2.evaluation.measure import LEVELS, Plan, find_set, measure
+from mambairv2.evaluation.plan import LEVELS, Plan, find_set
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.evaluation.report import BASE, pair, table
 from mambairv2.network.complexity import cost
@@ -112,7 +112,7 @@ def measure_all(
             continue
         scale, grey = network.config.upscale, network.task == "jpeg"
         plan = Plan(data, network.task, scale, sets, grey=grey, tile=tile, limit=limit)
-        for result in measure(network.model, plan, seen):
+        for result in evaluate(network.model, plan, seen):
             means[network.name, result.protocol, result.name] = mean(result.scores)
     return means
 

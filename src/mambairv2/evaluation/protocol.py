@@ -1,4 +1,4 @@
-"""TODO evaluation.protocol."""
+"""The field's protocols: how a test image is damaged, and what of the result is compared."""
 
 from __future__ import annotations
 

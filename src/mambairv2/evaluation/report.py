@@ -5,22 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from mambairv2.evaluation.evaluate import Score, mean
-from mambairv2.evaluation.literature import Figure
-from mambairv2.evaluation.protocol import Protocol
-
-
-@dataclass(frozen=True)
-class Result:
-    """One test set under one protocol, with published figures by method."""
-
-    name: str
-    protocol: Protocol
-    scores: list[Score]
-    published: dict[str, Figure]
-
+from mambairv2.evaluation.evaluate import Result, Score, mean
 
 BASE = {"sr": "bicubic", "denoise": "noisy", "jpeg": "JPEG"}
 

@@ -11,9 +11,9 @@ from mambairv2.evaluation.evaluate import Score, evaluate_set, mean
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.network.backends import slow_note
 from mambairv2.training.checkpoint import load_checkpoint, save_checkpoint
+from mambairv2.training.data.patches import Batch, loader
 from mambairv2.training.ema import averaged
 from mambairv2.training.log import Reporter
-from mambairv2.training.patches import Batch, loader
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
 from mambairv2.training.setup import Options, estimate, find_validation, make_fabric, open_patches, resume, setup
@@ -140,9 +140,9 @@ def validate(state: State, folder: Path) -> dict[str, Score]:
     first = {"sr": 0, "denoise": int(recipe.data.sigma[0]), "jpeg": recipe.data.quality[0]}
     level = recipe.keep.validation_level or first[recipe.data.task]
     protocol = Protocol(recipe.data.task, recipe.model.upscale, level, channels)
-    with averaged(state) as network:
+    with averaged(state.network, state.ema):
         return {
-            name: mean(evaluate_set(network, folder / name, protocol, channels, state.fabric.device))
+            name: mean(evaluate_set(state.network, folder / name, protocol, channels, state.fabric.device))
             for name in recipe.keep.validation_sets
         }
 
@@ -176,8 +176,8 @@ def save(state: State, reporter: Reporter, must: bool = False) -> None:
         return
     reporter.flush()
     try:
-        with averaged(state) as network:  # before the checkpoint, which tells that all before it is done
-            save_model(network, state.run / AVERAGED, _metadata(state))
+        with averaged(state.network, state.ema):  # before the checkpoint, which tells that all before it is done
+            save_model(state.network, state.run / AVERAGED, _metadata(state))
         save_checkpoint(state.run, state.iteration, state.content(), state.recipe.keep.keep)
     except OSError as error:
         text = f"iteration {state.iteration}: no checkpoint written, the earlier one stays: {error}"

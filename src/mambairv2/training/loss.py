@@ -1,4 +1,4 @@
-"""TODO training.loss."""
+"""The loss: mean absolute error (L1) or Charbonnier's smooth version of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from mambairv2.training.recipe import TrainPart
 
 
 def loss_of(part: TrainPart, output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error, or Charbonnier's smooth version of it: sqrt(d² + ε²)."""
+    """Return the recipe's loss, a scalar: the mean of |d|, or of sqrt(d² + ε²), over all values d = output − target.
+
+    output, target: equal shapes, values around [0, 1].
+    """
     difference = output - target
     if part.loss == "charbonnier":
         return torch.sqrt(difference * difference + part.charbonnier_eps**2).mean()

@@ -1,4 +1,4 @@
-"""TODO training.schedule."""
+"""The learning-rate schedule: warm-up, then steps down at milestones or a half cosine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from mambairv2.training.recipe import TrainPart
 
 
 def learning_rate(part: TrainPart, iteration: int) -> float:
-    """Return the learning rate of the step that follows `iteration` steps."""
+    """Return the learning rate of the step that follows `iteration` steps.
+
+    Warm-up is linear, from lr / warmup to lr. Milestones multiply by gamma; the cosine falls from lr to final_lr.
+    """
     if iteration < part.warmup:
         return part.lr * (iteration + 1) / part.warmup
     if part.schedule == "milestones":

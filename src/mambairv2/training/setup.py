@@ -12,14 +12,15 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
-from mambairv2.evaluation.measure import find_set
+from mambairv2.evaluation.plan import find_set
 from mambairv2.images.folders import find_data
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training.checkpoint import checkpoints, load_checkpoint
-from mambairv2.training.image_cache import open_cache
+from mambairv2.training.data.image_cache import open_cache
+from mambairv2.training.data.patches import Patches, micro_batches, share
+from mambairv2.training.ema import start_averages
 from mambairv2.training.log import Reporter, peak_memory_mb
 from mambairv2.training.loss import loss_of
-from mambairv2.training.patches import Patches, micro_batches, share
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.state import State
 from mambairv2.training.warm_start import fit_head, warm_start
@@ -145,7 +146,7 @@ def setup(fabric: Fabric, precision: Precision, recipe: Recipe, run: Path, patch
     fused = part.precision != "16-mixed"  # Fabric cannot clip what a fused step would unscale
     optimizer = torch.optim.Adam(network.parameters(), part.lr, part.betas, fused=fused)
     model, wrapped = fabric.setup(network, optimizer)
-    ema = {name: p.detach().clone() for name, p in network.named_parameters()}
+    ema = start_averages(network)
     return State(fabric, precision, recipe, run, network, model.train(), wrapped, patches, ema)
 
 

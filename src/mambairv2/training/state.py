@@ -1,4 +1,4 @@
-"""TODO training.state."""
+"""The state of a run: everything that a checkpoint holds and a step changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import Precision
-from torch import Tensor
 
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training.checkpoint import Content
-from mambairv2.training.patches import Patches
+from mambairv2.training.data.patches import Patches
+from mambairv2.training.ema import Averages
 from mambairv2.training.recipe import Recipe
 
 _COUNTERS = ("iteration", "skipped", "attempt", "seconds", "losses")
@@ -30,7 +30,7 @@ class State:
     model: torch.nn.Module  # the network as Fabric wraps it
     optimizer: torch.optim.Optimizer
     patches: Patches
-    ema: dict[str, Tensor]
+    ema: Averages
     iteration: int = 0
     skipped: int = 0
     streak: int = 0  # bad steps in a row

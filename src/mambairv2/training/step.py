@@ -1,4 +1,4 @@
-"""One optimisation step, and the state it changes.
+"""One optimisation step: forward, backward, clipping, Adam, averages.
 
 A run is a pure function of its recipe. Patches, noise and routing are drawn from (seed, iteration, slot), so
 the seed and the iteration are all the random state there is, and a resumed run continues bit for bit.
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from mambairv2.training.data.patches import Batch, Key, micro_batches
+from mambairv2.training.ema import update_averages
 from mambairv2.training.loss import loss_of
-from mambairv2.training.patches import Batch, Key, micro_batches
 from mambairv2.training.schedule import learning_rate
 from mambairv2.training.state import State
 
@@ -57,9 +58,7 @@ def _apply(state: State, loss: float, norm: float) -> None:
         state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if good:
-        decay = min(state.recipe.train.ema, (1 + state.iteration) / (10 + state.iteration))
-        averages, weights = list(state.ema.values()), [p.detach() for p in state.network.parameters()]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        update_averages(state.ema, state.network, state.recipe.train.ema, state.iteration)
     overflow = scaled and math.isfinite(loss)
     state.streak = 0 if good or overflow else state.streak + 1
     state.skipped += not good

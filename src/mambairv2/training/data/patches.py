@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mambairv2.images.arrays import Pixels
 from mambairv2.images.degradation import add_noise, jpeg
-from mambairv2.training.augmentation import _turn
-from mambairv2.training.image_cache import CELL, Cache, Entry
+from mambairv2.training.data.augmentation import WAYS, augment
+from mambairv2.training.data.image_cache import CELL, Cache, Entry
 from mambairv2.training.recipe import DataPart, Recipe
 
 Key = tuple[int, int, int]  # iteration, slot in the total batch, side of the patch in input pixels
@@ -85,7 +85,7 @@ class Patches(Dataset[Batch]):
         iteration, slot, patch = key
         generator = np.random.default_rng((*self.seed, iteration, slot))
         entry, top, left = self.place(generator, patch)
-        turn = int(generator.integers(8))
+        way = int(generator.integers(WAYS))
         scale, channels = self.cache.scale, self.cache.channels
         target = _cut(
             self._target,
@@ -97,7 +97,7 @@ class Patches(Dataset[Batch]):
             patch * scale,
         )
         source = _cut(self._input, entry.input, entry.width, channels, top, left, patch)
-        target, source = _turn(target, turn), _turn(source, turn)
+        target, source = augment(target, way), augment(source, way)
         return _to_tensor(self._damage(source, generator)), _to_tensor(target)
 
     def _damage(self, source: Pixels, generator: np.random.Generator) -> Pixels | npt.NDArray[np.float32]:

@@ -13,8 +13,8 @@ from mambairv2.images.degradation import jpeg, protocol_noise
 from mambairv2.images.folders import find_data, list_images
 from mambairv2.images.pixels import read_image, to_channels
 from mambairv2.images.resize import imresize
-from mambairv2.training.image_cache import detail, open_cache
-from mambairv2.training.patches import Patches, loader, micro_batches, share
+from mambairv2.training.data.image_cache import detail, open_cache
+from mambairv2.training.data.patches import Patches, loader, micro_batches, share
 from mambairv2.training.recipe import DataPart, Recipe
 from shared_data import TEST_SETS, needs_shared
 
@@ -63,7 +63,7 @@ def test_cache_is_reused_until_a_file_changes(folder, tmp_path):
 DECODE = """
 import sys, time
 from pathlib import Path
-from mambairv2.training.image_cache import open_cache
+from mambairv2.training.data.image_cache import open_cache
 def stall(done, total):
     if done == 2:
         print("decoding", flush=True)

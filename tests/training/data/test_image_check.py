@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import pyvips
-import typer
 from typer.testing import CliRunner
 
-from mambairv2.cli import train as train_commands
+from mambairv2.cli.main import app
 from mambairv2.images.pixels import to_channels
-from mambairv2.training.image_check import check_images, thumbnail
+from mambairv2.training.data.image_check import check_images, thumbnail
 from stand_in import pixels as wave
 
 
@@ -97,8 +96,6 @@ def test_a_thumbnail_by_hand():
 
 
 def test_the_command(folder):
-    app = typer.Typer()
-    train_commands.register(app)
     arguments = ["data", "check", str(folder), "--against", str(folder.parent / "test")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

@@ -1,0 +1,38 @@
+"""The command `data check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mambairv2.cli.told import told
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="Training images, looked for in subfolders too.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Test images that must not be among the training images.")
+    ] = None,
+    patch: Annotated[int, typer.Option(min=1, help="Side of the input patch, as in the recipe.")] = 64,
+    scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement, as in the recipe.")] = 2,
+) -> None:
+    """Find broken, too small, duplicate and leaked images.
+
+    Exit code: 0, none found; 1, some found, each told in a line; 2, no images to look at.
+    """
+
+    def tick(done: int, total: int) -> None:
+        if done and done % 500 == 0:
+            typer.echo(f"{done} of {total} images read", err=True)
+
+    with told(2):
+        from mambairv2.training.data.image_check import check_images, table
+
+        count, faults = check_images(folder, against, patch, scale, tick)
+    if faults:
+        typer.echo(table(faults))
+    typer.echo(f"{count} images, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+    if faults:
+        raise typer.Exit(1)

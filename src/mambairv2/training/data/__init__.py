@@ -1,0 +1,1 @@
+"""Training images: checked, decoded once, cut into patches."""
