@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).parents[2] / "shared"))
+from shared_data import SHARED
 
 # In CI the same examples every time; elsewhere new ones at each run.
 settings.register_profile("ci", derandomize=True)
@@ -27,7 +27,7 @@ def seeded():
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of parity cases and photographs; tests that need it skip without it."""
+    """The folder of test sets and photographs; tests that need it skip without it."""
     if not SHARED.is_dir():
         pytest.skip(f"no shared data at {SHARED} (set MAMBAIRV2_SHARED)")
     return SHARED

@@ -2,44 +2,91 @@
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import json
 import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-SORT_CHECKSUM = 891452818
-ARGMAX = ("light_x2", "light_x4_batch2", "light_real_x4", "small_x3", "base_denoise", "base_jpeg_gray")
+from mambairv2.network.config import MambaIRv2Config, variant
+from mambairv2.network.model import MambaIRv2
+from mambairv2.weights.published_names import to_published
+
+FOLDER = Path(__file__).parent / "parity"
+CASES = json.loads((FOLDER / "cases.json").read_text())
+GRADIENTS: dict[str, tuple[float, float]] = json.loads((FOLDER / "light_x2_grad.json").read_text())
+"""Norm and sum of every gradient of the case `light_x2_grad`, by published name."""
+ARGMAX = sorted(name for name, case in CASES.items() if case["mode"] == "argmax")
+
+# Mean and spread of the parameters that another rule than their shape decides.
+SCALES = {
+    "scale1": (0.3, 0.1),
+    "scale2": (0.3, 0.1),
+    "Ds": (1.0, 0.2),
+    "dt_projs_bias": (-3.0, 0.7),
+    "relative_position_bias_table": (0.0, 0.5),
+}
 
 
-def load_case(folder: Path, name: str):
-    """Return (description, arrays, published state_dict in float64) of a case."""
-    spec = importlib.util.spec_from_file_location("synth", folder / "synth.py")
-    synth = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synth)
-    case = json.loads((folder / f"{name}.json").read_text())
-    arrays = {k: torch.from_numpy(v) for k, v in np.load(folder / f"{name}.npz").items()}
-    state = synth.synth_state_dict(case["state_dict_shapes"], case["seed"])
-    state = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()}
-    for key in state:
-        if key.endswith("A_logs"):  # the published code keeps this parameter in float32, in a float64 model too
-            state[key] = state[key].float().double()
-    return case, arrays, state
+@dataclass(frozen=True)
+class Case:
+    """One case; `state` has the published names and float64 values, `arrays` the files' `input`, `output`, `target`."""
+
+    seed: int
+    arrays: dict[str, torch.Tensor]
+    state: dict[str, torch.Tensor]
 
 
-def image_order(label: torch.Tensor, prompts: int = 0) -> torch.Tensor:
-    """Sort by label, ties in image order, as CUDA and this project do."""
-    return label.argsort(dim=1, stable=True)
+def load_case(name: str) -> Case:
+    """Read a case and draw its weights."""
+    seed = CASES[name]["seed"]
+    with np.load(FOLDER / f"{name}.npz") as file:
+        arrays = {key: torch.from_numpy(file[key]) for key in file.files}
+    shapes = published_shapes(config_of(name))
+    state = {key: torch.from_numpy(synthetic_weight(key, shape, seed)) for key, shape in shapes.items()}
+    return Case(seed, arrays, state)
 
 
-def device_order(label: torch.Tensor, prompts: int = 0) -> torch.Tensor:
-    """Sort by label, ties as this CPU's fastest sort leaves them: how the cases were made."""
-    return torch.sort(label, dim=-1, stable=False)[1]
+def config_of(name: str) -> MambaIRv2Config:
+    """Return the configuration of a case: a published variant, with what the case changes."""
+    case = CASES[name]
+    config = variant(case["variant"], upscale=case["upscale"], in_channels=case["in_channels"])
+    return replace(config, **case["changes"])
 
 
-def same_sort() -> bool:
-    """Whether this CPU's fastest sort leaves ties as the one did that made the cases (torch 2.13, AVX-512)."""
-    label = (torch.arange(2048) * 7919 % 613 % 64).view(2, 1024)
-    return zlib.crc32(device_order(label).numpy().tobytes()) == SORT_CHECKSUM
+def published_shapes(config: MambaIRv2Config) -> dict[str, tuple[int, ...]]:
+    """Return every parameter of a published checkpoint with its shape."""
+    with torch.device("meta"):
+        state = MambaIRv2(config).state_dict()
+    return to_published({key: tuple(tensor.shape) for key, tensor in state.items()}, config)
+
+
+def layout_digest(shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return a SHA-256 over sorted names and shapes, which `cases.json` holds as the published code has them."""
+    lines = (f"{name} {'x'.join(map(str, shape))}\n" for name, shape in sorted(shapes.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def synthetic_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Draw one float64 parameter from a generator that its published name and the seed of the case start.
+
+    The spreads give each part of the network a visible share of the output, so that an error in any part shows:
+    layer scales of a third, prompts far apart, and matrices that keep the variance of what they multiply.
+    """
+    noise = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32).standard_normal(shape)
+    leaf = name.split(".")[-1]
+    if leaf == "A_logs":
+        mean, spread = np.log(np.arange(1, shape[1] + 1)), 0.2
+    elif leaf in SCALES:
+        mean, spread = SCALES[leaf]
+    elif "embedding" in name:
+        mean, spread = 0.0, 0.6
+    elif len(shape) == 1:
+        mean, spread = float(leaf == "weight"), 0.1
+    else:
+        fan_in = shape[-1] if leaf in ("x_proj_weight", "dt_projs_weight") else np.prod(shape[1:])
+        mean, spread = 0.0, (1 / fan_in) ** 0.5
+    return mean + spread * noise
