@@ -67,7 +67,7 @@ def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
 def trial(number: int, seeds: list[tuple[str, bytes]], folder: Path, restorer) -> str | None:
     """Restore one damaged file; returns what went wrong, None if all is as it must be."""
     from mambairv2.images.errors import ImageError
-    from mambairv2.images.writing import FORMATS
+    from mambairv2.images.formats import FORMATS
 
     chance = random.Random(number)
     (name, content), (_, other) = chance.choice(seeds), chance.choice(seeds)

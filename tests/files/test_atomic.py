@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mambairv2.files import atomic
-from mambairv2.images.writing import FORMATS, SaveOptions
+from mambairv2.images.encoding import encode
+from mambairv2.images.formats import FORMATS, SaveOptions
 from stand_in import picture
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the system itself refuses to remove open files")
@@ -38,7 +39,7 @@ with atomic.replacing(Path(sys.argv[1])) as path:
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_encoders_write_into_the_locked_file(tmp_path, suffix):
     with atomic.replacing(tmp_path / f"a{suffix}") as path:
-        FORMATS[suffix].write(picture(20, 20, 3), str(path), SaveOptions(), "all")
+        encode(picture(20, 20, 3), path, SaveOptions())
         assert atomic.clean([tmp_path]) == 0
     assert os.listdir(tmp_path) == [f"a{suffix}"]
 

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mambairv2.files import storage
-from mambairv2.images.reading import READABLE
-from mambairv2.images.writing import FORMATS
+from mambairv2.images.formats import FORMATS, READABLE, cannot_write
 
 
 class BatchError(ValueError):
@@ -56,7 +55,7 @@ def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False
     output that is an input, and PlaceError for remote places that cannot be reached.
     """
     if naming.extension is not None and naming.extension.lower() not in FORMATS:
-        raise BatchError(f"cannot write {naming.extension}; choose one of {' '.join(FORMATS)}")
+        raise BatchError(cannot_write(naming.extension))
     listed = [path for text in inputs for path in storage.expand(storage.tidy(text))]
     folders = {path for path in listed if storage.is_folder(path)}
     single = len(listed) == 1 and not folders

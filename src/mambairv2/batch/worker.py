@@ -15,8 +15,7 @@ from typing import Protocol
 from mambairv2.batch.jobs import Job
 from mambairv2.files import storage
 from mambairv2.images.errors import ImageError
-from mambairv2.images.reading import MAX_PIXELS
-from mambairv2.images.writing import SaveOptions
+from mambairv2.images.formats import MAX_PIXELS, SaveOptions
 from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.results import Estimate
 from mambairv2.restoration.tiling import Progress

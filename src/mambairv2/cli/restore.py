@@ -114,7 +114,7 @@ def restore(
     from mambairv2.batch.jobs import Naming, plan_batch, settle
     from mambairv2.batch.worker import Reading
     from mambairv2.files import atomic, storage
-    from mambairv2.images.writing import SaveOptions
+    from mambairv2.images.formats import SaveOptions
 
     with _stoppable():
         side: Tile = "whole" if whole else tile or "auto"

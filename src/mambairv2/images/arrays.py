@@ -1,4 +1,4 @@
-"""TODO images.arrays."""
+"""Sample types of images: which are handled, the value of white in each, and rounding to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEPTHS: dict[str, Depth] = {
     "ushort": np.dtype(np.uint16),
     "float": np.dtype(np.float32),
 }
-"""libvips' names of the samples that are handled."""
+"""The sample types that are handled, by the names of libvips."""
 _PEAKS = {DEPTHS["uchar"]: 255, DEPTHS["ushort"]: 65535, DEPTHS["float"]: 1}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -15,9 +13,9 @@ import pyvips
 
 from mambairv2.files import atomic
 from mambairv2.images.arrays import Depth, Samples
-from mambairv2.images.writing import writing
+from mambairv2.images.bigtiff import HEADER, write_directory
+from mambairv2.images.errors import writing
 
-_HEADER = 16
 IN_MEMORY = 64 * 2**20
 """Bytes up to which an output is kept in memory."""
 
@@ -34,7 +32,7 @@ class Canvas:
 
         Raises ImageError, naming `target`, when there is no room on the disk: at once, not after the work.
         """
-        self.shape = (*size, channels)
+        self.shape = (size[0], size[1], channels)
         self.depth = depth
         self._filled = 0
         self._memory: Samples | None = None
@@ -48,8 +46,8 @@ class Canvas:
             descriptor, self._path = atomic.create(target.parent, ".tif")
             self._file = os.fdopen(descriptor, "w+b")
             try:
-                _reserve(self._file, _HEADER + self._row_bytes * size[0])
-                self._file.write(bytes(_HEADER))
+                _reserve(self._file, HEADER + self._row_bytes * size[0])
+                self._file.write(bytes(HEADER))
             except OSError:
                 self.__exit__(None, None, None)
                 raise
@@ -83,47 +81,8 @@ class Canvas:
             return pyvips.Image.new_from_array(self._memory)
         assert self._file is not None
         with writing(self._target):
-            self._write_directory(self._file)
+            write_directory(self._file, self.shape, self.depth)
         return pyvips.Image.new_from_file(str(self._path), access="sequential")
-
-    def _write_directory(self, file: IO[bytes]) -> None:
-        """Make a TIFF of what is header space and pixels so far: strips of whole rows, one after another."""
-        height, width, channels = self.shape
-        rows = max(1, 2**18 // self._row_bytes)
-        starts = range(0, height, rows)
-        offsets = [_HEADER + start * self._row_bytes for start in starts]
-        lengths = [min(rows, height - start) * self._row_bytes for start in starts]
-        kind = 3 if self.depth.kind == "f" else 1
-        short, long = "H", "Q"
-        entries = [
-            (256, short if width < 65536 else long, [width]),
-            (257, short if height < 65536 else long, [height]),
-            (258, short, [8 * self.depth.itemsize] * channels),
-            (259, short, [1]),  # no compression
-            (262, short, [2 if channels == 3 else 1]),  # RGB, or 0 is black
-            (273, long, offsets),
-            (277, short, [channels]),
-            (278, long, [rows]),
-            (279, long, lengths),
-            (339, short, [kind] * channels),
-        ]
-        place = file.seek(0, 2)
-        place += -place % 8
-        extra_place = place + 8 + 20 * len(entries) + 8
-        directory, extra = struct.pack("=Q", len(entries)), b""
-        for tag, code, values in entries:
-            data = struct.pack(f"={len(values)}{code}", *values)
-            if len(data) > 8:  # what does not fit the entry lies behind the directory
-                place_of_data = struct.pack("=Q", extra_place + len(extra))
-                data, extra = place_of_data, extra + data + bytes(-len(data) % 8)
-            entry = struct.pack("=HHQ", tag, 3 if code == short else 16, len(values))
-            directory += entry + data.ljust(8, b"\0")
-        file.seek(place)
-        file.write(directory + bytes(8) + extra)
-        file.seek(0)
-        mark = b"II" if sys.byteorder == "little" else b"MM"
-        file.write(mark + struct.pack("=HHHQ", 43, 8, 0, place))
-        file.flush()
 
 
 def _reserve(file: IO[bytes], size: int) -> None:

@@ -1,11 +1,15 @@
-"""TODO images.errors."""
+"""Errors about image files: one line that names the file and says what to do."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyvips
+if TYPE_CHECKING:
+    import pyvips
 
 
 class ImageError(ValueError):
@@ -13,12 +17,25 @@ class ImageError(ValueError):
 
 
 def several(path: Path, count: int, wanted: str = "choose one") -> ImageError:
-    """The error for a file of several pages where one is wanted."""
+    """Return the error for a file of several pages where one is wanted."""
     return ImageError(f"{path}: holds {count} pages or frames; {wanted}, --page 0 to --page {count - 1}")
 
 
+def damaged(path: Path, error: pyvips.Error) -> ImageError:
+    """Return the error for a file whose content libvips cannot decode."""
+    said = reason(error)
+    said = "" if said.startswith("unable to ") else f" ({said})"
+    return ImageError(f"{path}: is damaged or cut short{said}; fetch or export it again")
+
+
+def reason(error: pyvips.Error) -> str:
+    """Return the first line of an error of libvips that is not a mere warning of libjpeg."""
+    lines = str(error.detail).strip().splitlines() or [str(error.message)]
+    return next((line for line in lines if "Corrupt JPEG data" not in line), lines[0]).strip()
+
+
 def explain(error: OSError) -> str:
-    """What the system says of a file, and what to do."""
+    """Return the message of the operating system and what to do about it."""
     remedies = {
         errno.ENOENT: "check the name",
         errno.ELOOP: "check where the link leads",
@@ -35,13 +52,11 @@ def explain(error: OSError) -> str:
     return f"{(error.strerror or str(error)).lower()}; {remedy}"
 
 
-def _damaged(path: Path, error: pyvips.Error) -> ImageError:
-    said = reason(error)
-    said = "" if said.startswith("unable to ") else f" ({said})"
-    return ImageError(f"{path}: is damaged or cut short{said}; fetch or export it again")
-
-
-def reason(error: pyvips.Error) -> str:
-    """What libvips says of an error, its first line that is no mere warning of libjpeg's."""
-    lines = str(error.detail).strip().splitlines() or [str(error.message)]
-    return next((line for line in lines if "Corrupt JPEG data" not in line), lines[0]).strip()
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn what the operating system says while an output is written into an ImageError that names the output."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{target}: cannot be written: {explain(error)}"
+        raise ImageError(f"{message}, or choose another folder with -o") from error

@@ -1,4 +1,4 @@
-"""TODO images.folders."""
+"""Folders of images: where a data folder is found, and the image files in it."""
 
 from __future__ import annotations
 

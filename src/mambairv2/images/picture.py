@@ -1,4 +1,4 @@
-"""TODO images.picture."""
+"""An opened image file whose pixels are decoded a region at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyvips
 
 from mambairv2.images.arrays import DEPTHS, Depth, Samples, peak
-from mambairv2.images.errors import ImageError, _damaged
+from mambairv2.images.errors import ImageError, damaged
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Picture:
             if self.alpha is not None and self.depth.kind == "f":
                 self._check(_fetch(self.alpha, rows, columns).astype(np.float32, copy=False))
         except pyvips.Error as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
         values: npt.NDArray[np.float32] = pixels.transpose(2, 0, 1).astype(np.float32)
         values /= peak(self.depth)
         self._check(values)
@@ -64,9 +64,9 @@ class Picture:
 
 
 def _fetch(image: pyvips.Image, rows: slice, columns: slice) -> Samples:
-    """The pixels of a rectangle, (h, w, bands).
+    """Return the pixels of a rectangle, (h, w, bands).
 
-    By a region, since libvips keeps the operations it has done, with what they hold: a hundred crops for a while.
+    A region is used rather than `crop`: libvips caches operations, and a hundred cached crops hold their pixels.
     """
     height, width = rows.stop - rows.start, columns.stop - columns.start
     content = pyvips.Region.new(image).fetch(columns.start, rows.start, width, height)

@@ -1,4 +1,4 @@
-"""TODO images.pixels."""
+"""An image file as one array of 8-bit pixels, for training and measuring."""
 
 from __future__ import annotations
 

@@ -12,29 +12,14 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
+from mambairv2.images.alpha import bleed
 from mambairv2.images.arrays import DEPTHS, Samples, peak
-from mambairv2.images.errors import ImageError, _damaged, explain, several
+from mambairv2.images.errors import ImageError, damaged, explain, several
+from mambairv2.images.formats import MAX_PIXELS
 from mambairv2.images.picture import Picture
 
-MAX_PIXELS = 2**29
-"""Larger images are refused unless asked for: a few kilobytes can claim to be 65535×65535."""
 DECODED = 100 * 2**20
 """Bytes up to which libvips keeps a decoded file in memory; a larger one goes to a temporary file."""
-READABLE = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".heic",
-    ".heif",
-    ".avif",
-)
-"""Suffixes taken from folders. A file that is named is opened whatever its suffix: the content decides."""
 _PAGED = ("tiff", "webp", "gif", "heif")
 """Formats whose files may hold several pages or frames, by the names of libvips' loaders."""
 _TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -82,7 +67,7 @@ def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = M
     except OSError as error:
         raise ImageError(f"{path}: {explain(error)}") from error
     except pyvips.Error as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def from_array(samples: Samples) -> Picture:
@@ -158,7 +143,7 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
         raise ImageError(f"{path}: has {image.bands} bands of colour; only grey (1) and RGB (3) can be restored")
     if alpha is not None:
         alpha = alpha.cast(image.format)
-        image = _bleed(image, alpha)
+        image = bleed(image, alpha)
     return Picture(path, image, alpha, notes)
 
 
@@ -171,13 +156,3 @@ def _from_cmyk(image: pyvips.Image) -> pyvips.Image:
     except pyvips.Error:
         image = image.icc_transform("srgb", embedded=False, **options)
     return image.copy(interpretation="rgb16" if deep else "srgb")
-
-
-def _bleed(color: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
-    """Carry colour from what is seen into what is transparent beside it, so that edges get no dark fringe."""
-    seen = alpha.cast("float")
-    weight = seen.gaussblur(4, min_ampl=0.01, precision="float")
-    nearby = (color * seen).gaussblur(4, min_ampl=0.01, precision="float") / weight  # libvips has x / 0 = 0
-    nearby = nearby if color.format == "float" else nearby.rint()
-    hidden = (alpha == 0) & (weight > 0)
-    return hidden.ifthenelse(nearby.cast(color.format), color).copy(interpretation=color.interpretation)

@@ -1,4 +1,4 @@
-"""TODO restoration.device."""
+"""The device that a network runs on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """The device to run on; `auto` is a CUDA GPU when there is one, else the CPU.
+    """Return the device to run on; `auto` is a CUDA GPU when there is one, else the CPU.
 
-    Raises ValueError for a device this machine has not.
+    Raises ValueError for a device that this machine does not have.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

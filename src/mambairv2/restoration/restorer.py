@@ -15,9 +15,11 @@ from torch import Tensor
 
 from mambairv2.images.arrays import Depth, quantise
 from mambairv2.images.canvas import IN_MEMORY, Canvas
+from mambairv2.images.errors import writing
+from mambairv2.images.formats import MAX_PIXELS, SaveOptions
 from mambairv2.images.picture import Picture
-from mambairv2.images.reading import DECODED, MAX_PIXELS, from_array, open_pages, open_picture
-from mambairv2.images.writing import SaveOptions, finish, output_depth, save, writing
+from mambairv2.images.reading import DECODED, from_array, open_pages, open_picture
+from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.device import pick_device
 from mambairv2.restoration.memory import bytes_per_pixel, free_memory, out_of_memory, used_memory

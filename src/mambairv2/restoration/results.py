@@ -1,4 +1,4 @@
-"""TODO restoration.results."""
+"""What is told of a file: an estimate before it is restored, and the result after."""
 
 from __future__ import annotations
 

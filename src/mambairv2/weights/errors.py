@@ -1,4 +1,4 @@
-"""TODO weights.errors."""
+"""The error of weights that cannot be used."""
 
 from __future__ import annotations
 

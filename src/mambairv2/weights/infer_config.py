@@ -1,60 +1,85 @@
-"""TODO weights.infer_config."""
+"""The configuration of a network, read off the shapes of its tensors. Needs no torch."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-
-from torch import Tensor
+from pathlib import Path
 
 from mambairv2.network.config import MambaIRv2Config, Upsampler
+from mambairv2.weights.errors import WeightsError
 
-State = dict[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by this project's names."""
 
 
-def infer_config(state: State) -> MambaIRv2Config:
-    """Read the hyperparameters off the tensors' shapes (this project's names).
+def config_of(shapes: Shapes, metadata: Mapping[str, str], path: Path) -> MambaIRv2Config:
+    """Return the configuration that a file states in its metadata, else the one that its tensors show.
 
-    Raises KeyError, naming the tensor, or ValueError where the tensors are of another network.
+    Raises WeightsError, naming the file, where the tensors are of another network or contradict the metadata.
     """
-    dim, channels = state["conv_first.weight"].shape[:2]
+    try:
+        config = infer_config(shapes)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise WeightsError(
+            f"{path}: holds no MambaIRv2 weights ({type(error).__name__}: {error}); is it of another network?"
+        ) from None
+    if "config" not in metadata:
+        return config
+    try:
+        stated = MambaIRv2Config.from_dict(json.loads(metadata["config"]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: its configuration is not valid ({error})") from None
+    if stated.depths != config.depths:
+        raise WeightsError(f"{path}: its configuration says depths {stated.depths}, it has {config.depths}")
+    return stated
+
+
+def infer_config(shapes: Shapes) -> MambaIRv2Config:
+    """Read the hyperparameters off the shapes of the tensors.
+
+    Raises KeyError, naming the tensor, ValueError, IndexError or ZeroDivisionError where they are of another network.
+    """
+    dim, channels = shapes["conv_first.weight"][:2]
     layer = "groups.0.layers.0."
-    depths = _count(state, r"groups\.(\d+)\.layers\.(\d+)\.norm1\.weight")
-    tables = [state[f"groups.{g}.layers.0.attention.bias_table"] for g in range(len(depths))]
-    hidden = state[layer + "ffn1.fc1.weight"].shape[0]
-    head, upscale = _infer_head(state, channels)
+    depths = _depths(shapes)
+    tables = [shapes[f"groups.{g}.layers.0.attention.bias_table"] for g in range(len(depths))]
+    head, upscale = _head(shapes, channels)
     config = MambaIRv2Config(
         upscale=upscale,
         in_channels=channels,
         embed_dim=dim,
         depths=depths,
-        num_heads=tuple(table.shape[1] for table in tables),
-        window_size=(round(tables[0].shape[0] ** 0.5) + 1) // 2,
-        mlp_ratio=_ratio(hidden, dim),
-        ffn="gated" if layer + "ffn1.norm.weight" in state else "conv",
-        ffn_kernel_size=state[layer + "ffn1.conv.weight"].shape[-1],
+        num_heads=tuple(table[1] for table in tables),
+        window_size=(round(tables[0][0] ** 0.5) + 1) // 2,
+        mlp_ratio=_ratio(shapes[layer + "ffn1.fc1.weight"][0], dim),
+        ffn="gated" if layer + "ffn1.norm.weight" in shapes else "conv",
+        ffn_kernel_size=shapes[layer + "ffn1.conv.weight"][-1],
         upsampler=head,
-        resi_connection="1conv" if "conv_after_body.weight" in state else "3conv",
-        attentive_scan=layer + "scan.A_log" in state,
+        resi_connection="1conv" if "conv_after_body.weight" in shapes else "3conv",
+        attentive_scan=layer + "scan.A_log" in shapes,
     )
     if not config.attentive_scan:
         return config
     config = replace(
         config,
-        d_state=state[layer + "scan.A_log"].shape[1],
-        scan_directions=state[layer + "scan.x_proj_weight"].shape[0],
+        d_state=shapes[layer + "scan.A_log"][1],
+        scan_directions=shapes[layer + "scan.x_proj_weight"][0],
     )
     if config.scan_directions > 1:
         return config
-    tokens, rank = state[layer + "scan.pool_left.weight"].shape
+    tokens, rank = shapes[layer + "scan.pool_left.weight"]
     return replace(config, num_tokens=tokens, inner_rank=rank)
 
 
-def _count(state: State, pattern: str) -> tuple[int, ...]:
+def _depths(shapes: Shapes) -> tuple[int, ...]:
+    """Return the number of layers of each group, counted by their first norms."""
     depths: dict[int, int] = {}
     found = 0
-    for name in state:
-        match = re.fullmatch(pattern, name)
+    for name in shapes:
+        match = re.fullmatch(r"groups\.(\d+)\.layers\.(\d+)\.norm1\.weight", name)
         if match:
             found += 1
             depths[int(match[1])] = max(depths.get(int(match[1]), 0), int(match[2]) + 1)
@@ -65,15 +90,16 @@ def _count(state: State, pattern: str) -> tuple[int, ...]:
     return tuple(depths[g] for g in range(len(depths)))
 
 
-def _infer_head(state: State, channels: int) -> tuple[Upsampler, int]:
-    if "head.conv.weight" in state:
-        return "pixelshuffledirect", round((state["head.conv.weight"].shape[0] / channels) ** 0.5)
-    if "head.conv_up1.weight" in state:
+def _head(shapes: Shapes, channels: int) -> tuple[Upsampler, int]:
+    """Return the kind of reconstruction head and its scale."""
+    if "head.conv.weight" in shapes:
+        return "pixelshuffledirect", round((shapes["head.conv.weight"][0] / channels) ** 0.5)
+    if "head.conv_up1.weight" in shapes:
         return "nearest+conv", 4
-    if "head.convs.0.weight" in state:
-        first = round((state["head.convs.0.weight"].shape[0] / 64) ** 0.5)
-        return "pixelshuffle", 4 if "head.convs.1.weight" in state else first
-    if "head.conv_last.weight" in state:
+    if "head.convs.0.weight" in shapes:
+        first = round((shapes["head.convs.0.weight"][0] / 64) ** 0.5)
+        return "pixelshuffle", 4 if "head.convs.1.weight" in shapes else first
+    if "head.conv_last.weight" in shapes:
         return "", 1
     raise ValueError("no reconstruction head")
 

@@ -1,8 +1,7 @@
-"""Weights in and out: safetensors and .pth, the configuration read off the tensors."""
+"""Loading weights: safetensors and .pth files into a network."""
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,15 @@ from torch import Tensor
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.errors import WeightsError
-from mambairv2.weights.infer_config import State, infer_config
+from mambairv2.weights.header import first_bytes, is_safetensors, not_whole, read_header
+from mambairv2.weights.infer_config import config_of
 from mambairv2.weights.packaged import find_weights
-from mambairv2.weights.published_names import BUFFERS, to_ours
+from mambairv2.weights.published_names import strip, to_ours
 
+State = dict[str, Tensor]
+"""Tensors by name."""
 _CONTAINERS = ("params_ema", "params", "state_dict", "model", "net")
+"""Where a .pth keeps its tensors, the averaged ones first."""
 
 
 def load_model(
@@ -36,8 +39,8 @@ def load_model(
     """
     path = find_weights(path_or_name)
     state, metadata = _read(path)
-    state = to_ours(_strip(state, path))
-    model = _empty_model(_config(state, metadata, path), path)
+    state = to_ours(strip(state, path))
+    model = _empty_model(config_of({name: tuple(t.shape) for name, t in state.items()}, metadata, path), path)
     _check_tensors(state, model.state_dict(), path)
     model.load_state_dict({name: t.to(device, dtype).contiguous() for name, t in state.items()}, assign=True)
     return model.requires_grad_(True).eval()
@@ -46,23 +49,19 @@ def load_model(
 def load_state(path_or_name: str | Path) -> State:
     """Return a file's tensors under this project's names, as stored; raises WeightsError as `load_model`."""
     path = find_weights(path_or_name)
-    return to_ours(_strip(_read(path)[0], path))
+    return to_ours(strip(_read(path)[0], path))
 
 
 def read_metadata(path_or_name: str | Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself; empty for other files."""
-    return _read(find_weights(path_or_name))[1]
+    """Return what a safetensors file says of itself; empty for other files. Raises WeightsError."""
+    path = find_weights(path_or_name)
+    return read_header(path)[1] if is_safetensors(path, first_bytes(path)) else {}
 
 
 def _read(path: Path) -> tuple[State, dict[str, str]]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
-    if not head:
-        raise WeightsError(f"{path}: is empty; fetch it again")
-    if path.suffix == ".safetensors" or head[8:9] == b"{":
+    """Return the tensors of a file under their own names, and its metadata."""
+    head = first_bytes(path)
+    if is_safetensors(path, head):
         return _read_safetensors(path)
     return _read_torch(path, head), {}
 
@@ -72,7 +71,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: is no whole safetensors file ({error}); fetch it again") from None
+        raise not_whole(path, error) from None
 
 
 def _read_torch(path: Path, head: bytes) -> State:
@@ -94,36 +93,6 @@ def _read_torch(path: Path, head: bytes) -> State:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state_dict")
     return {str(name): t for name, t in content.items() if isinstance(t, Tensor)}
-
-
-def _strip(state: State, path: Path) -> State:
-    """Drop a common prefix (`module.`, `_orig_mod.`, …) and the buffers of the published code."""
-    anchor = "conv_first.weight"
-    prefixes = sorted({name[: -len(anchor)] for name in state if name.endswith(anchor)}, key=len)
-    if not prefixes:
-        some = ", ".join(list(state)[:3]) or "no tensors"
-        raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {anchor}; it has {some})")
-    prefix = prefixes[0]
-    names = (name for name in state if name.startswith(prefix) and not BUFFERS.search(name))
-    return {name[len(prefix) :]: state[name] for name in names}
-
-
-def _config(state: State, metadata: Mapping[str, str], path: Path) -> MambaIRv2Config:
-    try:
-        config = infer_config(state)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise WeightsError(
-            f"{path}: holds no MambaIRv2 weights ({type(error).__name__}: {error}); is it of another network?"
-        ) from None
-    if "config" not in metadata:
-        return config
-    try:
-        said = MambaIRv2Config.from_dict(json.loads(metadata["config"]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: its configuration is not valid ({error})") from None
-    if said.depths != config.depths:
-        raise WeightsError(f"{path}: its configuration says depths {said.depths}, it has {config.depths}")
-    return said
 
 
 def _empty_model(config: MambaIRv2Config, path: Path) -> MambaIRv2:

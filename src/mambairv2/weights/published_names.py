@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from mambairv2.network.config import FeedForward, MambaIRv2Config, Upsampler
+from mambairv2.weights.errors import WeightsError
 
 Value = TypeVar("Value")
 Rules = tuple[tuple[str, str], ...]
@@ -49,6 +52,21 @@ HEAD_NAMES: dict[Upsampler, Rules] = {
 }
 # Buffers of the published code, which this network computes when it needs them.
 BUFFERS = re.compile(r"(relative_position_index|attn_mask)")
+
+
+def strip(state: Mapping[str, Value], path: Path) -> dict[str, Value]:
+    """Drop a common prefix (`module.`, `_orig_mod.`, …) and the buffers of the published code.
+
+    Raises WeightsError, naming the file, where there is no first convolution.
+    """
+    anchor = "conv_first.weight"
+    prefixes = sorted({name[: -len(anchor)] for name in state if name.endswith(anchor)}, key=len)
+    if not prefixes:
+        some = ", ".join(list(state)[:3]) or "no tensors"
+        raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {anchor}; it has {some})")
+    prefix = prefixes[0]
+    names = (name for name in state if name.startswith(prefix) and not BUFFERS.search(name))
+    return {name[len(prefix) :]: state[name] for name in names}
 
 
 def to_ours(state: dict[str, Value]) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""TODO weights.save."""
+"""Saving weights in the published layout, as safetensors or .pth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mambairv2.files.atomic import write_whole
 from mambairv2.network.attention import relative_position_index
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
-from mambairv2.weights.infer_config import State
+from mambairv2.weights.load import State
 from mambairv2.weights.published_names import to_published
 
 NOT_IN_TENSORS = ("img_range", "prompt_order", "prompt_target", "semantic_neighbouring")

@@ -1,0 +1,26 @@
+"""The configuration of the network in a weights file, before the network is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mambairv2.network.config import MambaIRv2Config
+from mambairv2.weights.header import first_bytes, is_safetensors, read_header
+from mambairv2.weights.infer_config import Shapes, config_of
+from mambairv2.weights.packaged import find_weights
+from mambairv2.weights.published_names import strip, to_ours
+
+
+def read_config(path_or_name: str | Path) -> MambaIRv2Config:
+    """Return the configuration of the network that a file holds; raises WeightsError as `load_model`.
+
+    Of a safetensors file only the header is read, without torch. A .pth has no header: torch reads it whole.
+    """
+    path = find_weights(path_or_name)
+    if is_safetensors(path, first_bytes(path)):
+        stored, metadata = read_header(path)
+        return config_of(to_ours(strip(stored, path)), metadata, path)
+    from mambairv2.weights.load import load_state
+
+    shapes: Shapes = {name: tuple(tensor.shape) for name, tensor in load_state(path).items()}
+    return config_of(shapes, {}, path)
