@@ -45,17 +45,22 @@ Errors = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 INTRO = f"""# Pictures
 
-What the packaged weights make of photographs that they were not trained on, beside their input and the original.
-Nothing was picked by eye: the first {IMAGES} images of {SET}, each at the next level of noise or JPEG where the task
-has several, and of each the crop of {SIDE}×{SIDE} pixels at the centre, the one where the result is furthest from the
-original, and the one where it gains least or loses most against bicubic or the damaged input (by PSNR, on luma for
-super-resolution). Pixels are shown {ZOOM} times enlarged, without smoothing. The inputs are those of
+These crops show what the packaged weights do to photographs that they were not trained on, beside
+the input and the original. A rule chose them, nobody picked:
+
+- the first {IMAGES} images of {SET}, each at the next level of noise or JPEG where the task has several;
+- of each image the {SIDE}×{SIDE} pixels at the centre, those where the result is furthest from the original,
+  and those where it gains least (or loses most) against bicubic or the damaged input;
+- by PSNR, on luma for super-resolution.
+
+Pixels are enlarged {ZOOM} times, without smoothing. The inputs are those of
 `mambairv2 evaluate --sets {SET}`: MATLAB's bicubic, its seed of the noise, its JPEG encoder.
 
-The photographs are of the Kodak Lossless True Color Image Suite, which Eastman Kodak released for unrestricted use, in
-the 500×500 crops that FFDNet evaluates with. The other test sets come without a licence to pass them on, or for
-non-commercial use only, and are not shown. All but the text below each picture is made by
-`python benchmarks/pictures.py NAME`."""
+The photographs are of the Kodak Lossless True Color Image Suite, which Eastman Kodak released for
+unrestricted use, in the 500×500 crops that FFDNet evaluates with. The other test sets have no licence
+to pass them on, or one for non-commercial use only, and are not shown.
+
+All but the text below each picture is made by `python benchmarks/pictures.py NAME`."""
 
 
 @dataclass(frozen=True)

@@ -93,20 +93,26 @@ def main() -> None:
     given = [f"--weights {options.weights}", f"--set {options.set}", f"--seeds {options.seeds}"]
     given += [f"--limit {options.limit}"] if options.limit else []
     trained = "in image order" if model.config.prompt_order == "image" else "sorted"
-    text = f"""# Routing
+    text = f"""# Routing: the likeliest prompt or a drawn one?
 
-Each token takes one prompt of a pool. In evaluation it takes the likeliest, so that a result can be repeated; the
-published code draws by Gumbel noise in evaluation too, as this one does when given a `torch.Generator`. The tokens
-are sorted by prompt, while the prompts stay in image order in the published code (`prompt_order="image"`); the paper's
-equations read as if both were sorted (`"sorted"`). Here the same weights, trained with prompts {trained}, go each
-way, {protocol} on {options.set}: mean of the set, ± the standard deviation over seeds; the last column has the least
-and the largest difference.
+Each token takes one prompt of a pool. In evaluation mambairv2 takes the likeliest, so that every run
+gives the same image. The published code draws one by Gumbel noise in evaluation too. mambairv2 does
+so if it is given a `torch.Generator`.
+
+Tokens are sorted by their prompt. In the published code the prompts themselves stay in image order
+(`prompt_order="image"`). The paper's equations read as if both were sorted
+(`prompt_order="sorted"`).
+
+The table has the same weights ({options.weights}), trained with prompts {trained}, in each of
+the four ways: {protocol} on {options.set}, torch {torch.__version__.split("+")[0]}, on a CPU.
+Values are the mean of the set, ± the standard deviation over seeds.
+The last column has the least and the largest difference to the first line.
 
 {found}
 
-    python benchmarks/routing.py {" ".join(given)}
-
-On a CPU, torch {torch.__version__.split("+")[0]}.
+```sh
+python benchmarks/routing.py {" ".join(given)}
+```
 """
     if options.output:
         write_whole(options.output, text)
