@@ -20,7 +20,6 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw, ImageFont
 
@@ -33,6 +32,7 @@ from mambairv2.files.atomic import write_whole
 from mambairv2.images.arrays import Pixels
 from mambairv2.images.pixels import to_channels
 from mambairv2.restoration.memory import keep_freed_memory
+from mambairv2.restoration.restorer import Restorer
 from mambairv2.weights.load import load_model, read_metadata
 from mambairv2.weights.packaged import PRETRAINED, pretrained
 
@@ -145,6 +145,7 @@ def update(document: str, name: str, rows: list[list[str]]) -> str:
 def make(name: str, data: Path) -> None:
     """Restore, measure and draw; nothing is written before all is measured."""
     model, task = load_model(name), read_metadata(name).get("task")
+    restorer = Restorer(model, "cpu", tile="whole")
     if task not in BASE:
         raise ValueError(f"{PRETRAINED / name}.safetensors: does not say its task; save it with one, as `train` does")
     grey = model.config.in_channels == 1
@@ -154,7 +155,7 @@ def make(name: str, data: Path) -> None:
         case = next(islice(cases(plan.folders()[0], protocol), number, None), None)
         if case is None:
             raise ValueError(f"{plan.folders()[0]}: has {number} images, {IMAGES} are needed")
-        image = restored(model, case, model.config.in_channels, torch.device("cpu"))
+        image = restored(restorer.infer, case)
         shown += crops(name, image, case, protocol)
         rows.append(row(image, case, protocol))
         print(*rows[-1], flush=True)

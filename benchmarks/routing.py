@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mambairv2.evaluation.evaluate import Score, evaluate_set, mean
+from mambairv2.evaluation.evaluate import Restore, Score, evaluate_set, mean, whole_images
 from mambairv2.evaluation.plan import LEVELS
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.evaluation.report import table
 from mambairv2.files.atomic import write_whole
 from mambairv2.network.model import MambaIRv2
+from mambairv2.restoration.channels import restore_channels
 from mambairv2.weights.load import load_model, read_metadata
 
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -37,9 +38,17 @@ def reordered(model: MambaIRv2, order: str) -> MambaIRv2:
     return other.eval()
 
 
-def drawn(model: MambaIRv2, seed: int) -> Callable[[Tensor], Tensor]:
+def drawn(model: MambaIRv2, seed: int) -> Restore:
     """The network with its prompts drawn; a seed gives each image the same draws in any set."""
-    return lambda image: model(image, generator=torch.Generator().manual_seed(seed))
+
+    @torch.inference_mode()
+    def restore(image: Tensor) -> Tensor:
+        def network(batch: Tensor) -> Tensor:
+            return model(batch, generator=torch.Generator().manual_seed(seed))
+
+        return restore_channels(network, model.config.in_channels, model.config.upscale, image[None])[0]
+
+    return restore
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -47,13 +56,13 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
-def compare(model: MambaIRv2, measured: Callable[[Callable[[Tensor], Tensor]], Score], seeds: int) -> str:
+def compare(model: MambaIRv2, measured: Callable[[Restore], Score], seeds: int) -> str:
     """The table: a line for each order and routing."""
     rows = [["order", "routing", "PSNR [dB]", "SSIM", "against the first line [dB]"]]
     reference = None
     for order, words in ORDERS.items():
         network = reordered(model, order)
-        likeliest = measured(network)
+        likeliest = measured(whole_images(network))
         reference = reference if reference is not None else likeliest.psnr
         difference = f"{likeliest.psnr - reference:+.4f}"
         rows.append([words, "likeliest prompt", f"{likeliest.psnr:.4f}", f"{likeliest.ssim:.5f}", difference])
@@ -82,8 +91,8 @@ def main() -> None:
         channels = model.config.in_channels
         protocol = Protocol(task, model.config.upscale, LEVELS[task][0], channels)
 
-        def measured(restore: Callable[[Tensor], Tensor]) -> Score:
-            scores = evaluate_set(restore, options.data / options.set, protocol, channels, limit=options.limit)
+        def measured(restore: Restore) -> Score:
+            scores = evaluate_set(restore, options.data / options.set, protocol, options.limit)
             print(f"{mean(scores).psnr:.4f} dB", file=sys.stderr, flush=True)
             return mean(scores)
 

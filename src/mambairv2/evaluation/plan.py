@@ -24,9 +24,10 @@ class Plan:
     levels: Sequence[int] = ()
     grey: bool = False
     tile: int = 0
-    """Largest side of a tile in input pixels; 0 takes images whole."""
+    """Largest side of a tile in input pixels, a multiple of 16; 0 takes images whole."""
     ensemble: bool = False
     limit: int | None = None
+    """Only the first images of each set."""
 
     def protocols(self) -> list[Protocol]:
         """Return one protocol a level."""

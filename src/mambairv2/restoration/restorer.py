@@ -10,7 +10,6 @@ from typing import Literal, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mambairv2.images.arrays import Depth, quantise
@@ -21,6 +20,7 @@ from mambairv2.images.picture import Picture
 from mambairv2.images.reading import DECODED, from_array, open_pages, open_picture
 from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
+from mambairv2.restoration.channels import restore_channels
 from mambairv2.restoration.device import pick_device
 from mambairv2.restoration.memory import bytes_per_pixel, free_memory, out_of_memory, used_memory
 from mambairv2.restoration.results import Estimate, Restored
@@ -41,7 +41,6 @@ SHARE = 0.7
 """Of the free memory, what a plan may fill."""
 MEASURED = 2**19
 """Pixels of an image from which on it is worth it to measure how fast the network is, for an estimate."""
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class Restorer:
@@ -142,6 +141,23 @@ class Restorer:
         seconds = time.perf_counter() - start
         return Restored(Path(source), target, size, self.scale, seconds, notes)
 
+    def infer(self, image: Tensor, progress: Progress | None = None) -> Tensor:
+        """Restore values as they are, neither clipped nor rounded; tiles and self-ensemble as in `restore`.
+
+        image: (C, h, w) float32, grey (1) or RGB (3), around [0, 1]: noise may lie outside. Returns
+        (C, h·scale, w·scale) float32 on the CPU. Raises MemoryError when no tile is small enough.
+        """
+
+        pixels = image.permute(1, 2, 0)
+
+        def read(rows: slice, columns: slice) -> Tensor:
+            return pixels[rows, columns].contiguous().permute(2, 0, 1)  # in memory as `Picture.region`: equal rounding
+
+        def attempt(grid: Grid) -> Tensor:
+            return torch.cat(list(restore_rows(self._tile, read, grid, progress)), dim=1)
+
+        return self._attempt((image.shape[1], image.shape[2]), attempt)[1]
+
     def _restore_tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
         if image.ndim == 4:
             return torch.stack([self._restore_tensor(one, progress) for one in image])
@@ -184,21 +200,8 @@ class Restorer:
     def _run(self, image: Tensor) -> Tensor:
         """The network on one tile, whatever its channels: (C, h, w) to (C, h·s, w·s), float32."""
         x = image[None].to(self.device)
-        wanted = self.model.config.in_channels
-        if x.shape[1] == wanted:
-            y = self.model(x)
-        elif wanted == 3:  # grey: three equal channels, whose restorations are averaged
-            y = self.model(x.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
-        else:  # a grey network restores the luma of RGB, colour differences are resampled
-            luma = (x * x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-            y = self._resample(x) + self.model(luma) - self._resample(luma)
-        restored: Tensor = y[0].float().cpu()
-        return restored
-
-    def _resample(self, x: Tensor) -> Tensor:
-        if self.scale > 1:
-            x = F.interpolate(x, scale_factor=self.scale, mode="bicubic")
-        return x
+        restored = restore_channels(self.model, self.model.config.in_channels, self.scale, x)
+        return restored[0].float().cpu()
 
     def _grid(self, size: tuple[int, int], tile: int | None) -> Grid:
         return Grid(size, self.scale, tile, self.overlap, self.model.config.window_size)

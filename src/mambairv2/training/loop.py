@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mambairv2.evaluation.evaluate import Score, evaluate_set, mean
+from mambairv2.evaluation.evaluate import Score, evaluate_set, mean, whole_images
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.network.backends import slow_note
 from mambairv2.training.checkpoint import load_checkpoint, save_checkpoint
@@ -136,15 +136,13 @@ def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, report
 
 def validate(state: State, folder: Path) -> dict[str, Score]:
     """Measure the averaged weights on the recipe's validation sets, whole images, by the evaluation code."""
-    recipe, channels = state.recipe, state.recipe.model.in_channels
+    recipe = state.recipe
     first = {"sr": 0, "denoise": int(recipe.data.sigma[0]), "jpeg": recipe.data.quality[0]}
     level = recipe.keep.validation_level or first[recipe.data.task]
-    protocol = Protocol(recipe.data.task, recipe.model.upscale, level, channels)
+    protocol = Protocol(recipe.data.task, recipe.model.upscale, level, recipe.model.in_channels)
     with averaged(state.network, state.ema):
-        return {
-            name: mean(evaluate_set(state.network, folder / name, protocol, channels, state.fabric.device))
-            for name in recipe.keep.validation_sets
-        }
+        restore = whole_images(state.network)
+        return {name: mean(evaluate_set(restore, folder / name, protocol)) for name in recipe.keep.validation_sets}
 
 
 def validate_if_due(state: State, folder: Path | None, reporter: Reporter) -> None:

@@ -1,0 +1,30 @@
+"""Images whose channels are not the network's: grey through a colour network, colour through a grey one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luma (BT.601)."""
+
+
+def restore_channels(network: Callable[[Tensor], Tensor], channels: int, scale: int, image: Tensor) -> Tensor:
+    """Run a network on images of 1 or 3 channels, whichever of the two it was trained on.
+
+    network: (B, channels, h, w) to (B, channels, h·scale, w·scale). image: (B, C, h, w); the result has C channels too.
+    A grey image goes through a colour network as three equal channels, whose restorations are averaged. Of a colour
+    image a grey network restores the luma; the colour differences are interpolated.
+    """
+    if image.shape[1] == channels:
+        return network(image)
+    if channels == 3:
+        return network(image.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
+    luma = (image * image.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return _enlarged(image, scale) + network(luma) - _enlarged(luma, scale)
+
+
+def _enlarged(image: Tensor, scale: int) -> Tensor:
+    return F.interpolate(image, scale_factor=scale, mode="bicubic") if scale > 1 else image
