@@ -1,4 +1,4 @@
-"""Folders of images: where a data folder is found, and the image files in it."""
+"""Folders of images for training and measuring: where a folder is looked for, and the image files in it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
+from mambairv2.images.formats import READABLE
+
+DATA = "MAMBAIRV2_DATA"
+"""The environment variable that names a folder below which data is looked for too."""
+SUFFIXES = frozenset((*READABLE, ".bmp", ".ppm", ".pgm"))
+"""Suffixes of images. The libvips of `pyvips[binary]` cannot read the last three; such files are listed all the same,
+so that they are named instead of missed in silence."""
 
 
 def find_data(path: str | Path) -> Path:
-    """Find a data folder: as given, below $MAMBAIRV2_SHARED, or below ../shared.
+    """Find a data folder: from the working directory, then below the folder that $MAMBAIRV2_DATA names.
 
-    Raises FileNotFoundError naming every place looked at.
+    Raises FileNotFoundError naming every place that was looked at.
     """
-    roots = [
-        Path(),
-        *([Path(shared)] if (shared := os.environ.get("MAMBAIRV2_SHARED")) else []),
-        Path("../shared"),
-    ]
-    places = [root / path for root in roots]
+    root = os.environ.get(DATA)
+    places = [Path(path), *([Path(root) / path] if root else [])]
     for place in places:
         if place.is_dir():
             return place
-    raise FileNotFoundError(f"no folder {path}; looked at {', '.join(str(p.absolute()) for p in places)}")
+    looked = " and ".join(str(place.absolute()) for place in places)
+    hint = "" if root else f"; set {DATA} if it lies below another folder"
+    raise FileNotFoundError(f"no folder {path}; looked at {looked}{hint}")
 
 
 def list_images(folders: Iterable[Path]) -> list[Path]:

@@ -102,6 +102,8 @@ def _load(path: Path, **options: int) -> pyvips.Image:
     except pyvips.Error as error:
         if "not in a known format" in str(error) and mark not in _TIFF_MARKS:  # their directory may be last
             message = "is not an image, or too damaged to tell; check where it came from"
+            if kind := _unread(mark):
+                message = f"is a {kind} file, which the libvips installed here cannot read; convert it to PNG"
             raise ImageError(f"{path}: {message}") from error
         if "samples out of range" in str(error):
             raise ImageError(
@@ -114,6 +116,13 @@ def _load(path: Path, **options: int) -> pyvips.Image:
     if image.get("vips-loader").startswith("svg"):
         raise ImageError(f"{path}: is a vector drawing, which needs no restoring; export it at the size you want")
     return image
+
+
+def _unread(mark: bytes) -> str | None:
+    """Return the name of a known format that libvips can only read with libraries that may be missing."""
+    if mark.startswith(b"BM"):
+        return "BMP"
+    return "PPM or PGM" if mark[:1] == b"P" and mark[1:2] in b"123456" and mark[2:3].isspace() else None
 
 
 def _pages(image: pyvips.Image) -> int:

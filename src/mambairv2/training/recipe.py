@@ -56,7 +56,7 @@ class DataPart(_Part):
 
     task: TaskName = "sr"
     folders: Annotated[list[str], Field(min_length=1)] = ["data/train"]
-    """Target images, looked for as given, below $MAMBAIRV2_SHARED and below ../shared."""
+    """Folders of target images, looked for from the working directory, then below $MAMBAIRV2_DATA."""
     input_folders: list[str] = []
     """Ready-made inputs, one folder for each of `folders`; empty makes them on the fly."""
     patch: Positive = 64

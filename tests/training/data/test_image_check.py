@@ -45,7 +45,7 @@ def test_broken_and_small_images_are_told(folder):
     assert found(folder) == [("broken", "cut.png"), ("broken", "text.jpg"), ("too small", "z.png")]
     assert found(folder, patch=60) == [("broken", "cut.png"), ("broken", "text.jpg")]
     reasons = [fault.reason for fault in check_images(folder)[1]]
-    assert "VipsForeignLoad" in reasons[1]
+    assert reasons[1].startswith("is not an image")
     assert not reasons[0].startswith(str(folder))
     assert "180x120, a patch takes 128x128" in reasons[2]
 

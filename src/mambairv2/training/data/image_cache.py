@@ -18,7 +18,7 @@ from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
 
 CELL = 32  # side of the squares, in target pixels, whose detail is measured
-_FORMAT = 2  # part of the cache's key: raise it when the files below change their meaning
+_FORMAT = 3  # part of the cache's key: raise it when the files below change their meaning
 
 
 def detail(pixels: Pixels) -> npt.NDArray[np.float32]:
