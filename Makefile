@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*)
 
-.PHONY: demo test lint types kernel clean
+.PHONY: demo test test-extras lint types docs kernel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -14,11 +14,20 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
+# What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed.
+test-extras: $(VENV)/.installed-dev
+	MAMBAIRV2_CLUSTER=1 $(BIN)/python -m pytest --skipped-before
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
 
 # Install again, for instance once there is a C++ compiler.
 kernel:
@@ -40,7 +49,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(INSTALL) --editable '.[dev,hub]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 $(BIN)/pip:

@@ -1,15 +1,14 @@
-"""What tests share: where the given data lies (if it is there), and single-threaded, seeded torch."""
+"""What tests share: single-threaded, seeded torch, and a list of what was skipped."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-from shared_data import SHARED
+from skipped_tests import SkippedTests
 
 # In CI the same examples every time; elsewhere new ones at each run.
 settings.register_profile("ci", derandomize=True)
@@ -20,14 +19,15 @@ if os.environ.get("CI"):
 torch.set_num_threads(1)  # what is small gains nothing from two, and waits for both where others run beside
 
 
+def pytest_addoption(parser):
+    parser.addoption("--skipped-before", action="store_true", help="run only what the last run skipped")
+
+
+def pytest_configure(config):
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        config.pluginmanager.register(SkippedTests(config))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def shared() -> Path:
-    """The folder of test sets and photographs; tests that need it skip without it."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no shared data at {SHARED} (set MAMBAIRV2_SHARED)")
-    return SHARED

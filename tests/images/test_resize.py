@@ -1,35 +1,7 @@
-import itertools
-
 import numpy as np
 import pytest
 
-from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
-from shared_data import TEST_SETS, needs_shared
-
-
-def _pairs(name, scale):
-    for path in sorted((TEST_SETS / name / "HR").iterdir()):
-        hr = read_image(path)
-        hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
-        yield hr, read_image(TEST_SETS / name / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png")
-
-
-@needs_shared
-def test_set5_pixel_for_pixel(subtests):
-    for scale in (2, 3, 4):
-        with subtests.test(scale=scale):
-            for hr, lr in _pairs("Set5", scale):
-                np.testing.assert_array_equal(imresize(hr, 1 / scale), lr)
-
-
-@needs_shared
-def test_selfexsr_inside_the_frame_and_with_repeated_edges_everywhere(subtests):
-    for name, scale in itertools.product(("Set14", "BSD100"), (2, 3, 4)):
-        with subtests.test(set=name, scale=scale):
-            for hr, lr in _pairs(name, scale):
-                np.testing.assert_array_equal(imresize(hr, 1 / scale)[2:-2, 2:-2], lr[2:-2, 2:-2])
-                np.testing.assert_array_equal(imresize(hr, 1 / scale, "edge"), lr)
 
 
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 2, 3, 4])
