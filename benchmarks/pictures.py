@@ -53,12 +53,12 @@ the input and the original. A rule chose them, nobody picked:
   and those where it gains least (or loses most) against bicubic or the damaged input;
 - by PSNR, on luma for super-resolution.
 
-Pixels are enlarged {ZOOM} times, without smoothing. The inputs are those of
-`mambairv2 evaluate --sets {SET}`: MATLAB's bicubic, its seed of the noise, its JPEG encoder.
+Pixels are enlarged {ZOOM} times, without smoothing. The inputs are those of `mambairv2 evaluate` with
+`--sets {SET}`: MATLAB's bicubic, its seed of the noise, its JPEG encoder.
 
 The photographs are of the Kodak Lossless True Color Image Suite, which Eastman Kodak released for
-unrestricted use, in the 500×500 crops that FFDNet evaluates with. The other test sets have no licence
-to pass them on, or one for non-commercial use only, and are not shown.
+unrestricted use, in the 500×500 crops that FFDNet evaluates with. The other test sets have no
+licence to pass them on, or one for non-commercial use only, and are not shown.
 
 All but the text below each picture is made by `python benchmarks/pictures.py NAME`."""
 

@@ -104,9 +104,9 @@ def main() -> None:
     trained = "in image order" if model.config.prompt_order == "image" else "sorted"
     text = f"""# Routing: the likeliest prompt or a drawn one?
 
-Each token takes one prompt of a pool. In evaluation mambairv2 takes the likeliest, so that every run
-gives the same image. The published code draws one by Gumbel noise in evaluation too. mambairv2 does
-so if it is given a `torch.Generator`.
+Each token takes one prompt of a pool. In evaluation mambairv2 takes the likeliest, so that every
+run gives the same image. The published code draws one by Gumbel noise in evaluation too. mambairv2
+does so if it is given a `torch.Generator`.
 
 Tokens are sorted by their prompt. In the published code the prompts themselves stay in image order
 (`prompt_order="image"`). The paper's equations read as if both were sorted

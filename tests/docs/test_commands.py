@@ -1,0 +1,142 @@
+"""Commands and Python of the documents, run as written in a folder with small pictures and small networks.
+
+The names stand for small things: packaged weights are networks of one block, recipes train two iterations.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from documents import ROOT, Block, command_blocks, commands, python_blocks
+from mambairv2 import MambaIRv2, MambaIRv2Config, save_model
+from mambairv2.cli.main import app
+from mambairv2.evaluation import paper_tables
+from mambairv2.network.complexity import Cost
+from mambairv2.weights import packaged
+from stand_in import picture
+
+SMALL = {"embed_dim": 8, "d_state": 4, "depths": (1,), "num_heads": (2,), "inner_rank": 4, "num_tokens": 8}
+HEADS = {1: {"upscale": 1, "upsampler": ""}, **{s: {"upscale": s} for s in (2, 3, 4)}}
+PACKAGED = {"sr-x2": 2, "sr-x3": 3, "sr-x4": 4, "denoise": 1, "jpeg": 1}
+
+NOT_RUN = {
+    "make": "`.ci/run` runs them; targets are checked below",
+    ".ci/run": "it is what runs these tests",
+    "pip": "`make` installs the same way",
+    "python -m venv": "`make` does the same",
+    "mkdocs": "`.ci/run` builds the site",
+    "PYTHONPATH=src": "`.ci/run` runs import-linter",
+    "nice": "an hour",
+    "MAMBAIRV2_LARGE=1": "needs 8 GB of disk and minutes",
+    ".venv/bin/python -m pytest": "these tests",
+    "python benchmarks/": "minutes; tests/benchmarks runs the scripts on made images",
+    "torchrun": "tests/training runs several processes; as written it was run by hand",
+    "mambairv2 train mine.toml --devices 2": "as torchrun",
+    "mambairv2 restore s3:": "needs a bucket; tests/batch runs it against a server on this machine",
+    "mambairv2 restore photos/ -o out/ --engine ray": "needs Ray; tests/batch runs it",
+    "mambairv2 restore photo.png --weights hf:": "needs the network",
+}
+"""Beginning of a command → why it is not run here."""
+
+
+def reason(words: list[str]) -> str | None:
+    """Return why a command is not run, None if it is."""
+    text = " ".join(words)
+    return next((NOT_RUN[begin] for begin in NOT_RUN if text.startswith(begin)), None)
+
+
+def small_network(scale: int) -> MambaIRv2:
+    return MambaIRv2(MambaIRv2Config(**SMALL, **HEADS[scale]))
+
+
+def shorten(recipe: str) -> str:
+    """Two iterations of a network with one block."""
+    recipe = re.sub(r"^iterations = .*", "iterations = 2", recipe, flags=re.MULTILINE)
+    recipe = re.sub(r"^milestones = .*\n", "", recipe, flags=re.MULTILINE)
+    return recipe.replace("[model]\n", "[model]\noverrides = { depths = [1], num_heads = [4] }\n")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with everything that the documents name."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("documents")
+    for name in ("photos/inner", "scans/a", *(f"test-sets/{s}" for s in ("Set5", "Set14", "BSD100", "CBSD68"))):
+        (folder / name).mkdir(parents=True)
+    for name in ("photo.jpg", "blocky.jpg"):
+        picture(18, 20, 3).jpegsave(str(folder / name))
+    for name in ("photo.png", "small.png", "noisy.png"):
+        picture(18, 20, 3).pngsave(str(folder / name))
+    picture(130, 132, 3).pngsave(str(folder / "photos" / "a.png"))
+    picture(132, 140, 3).rot90().jpegsave(str(folder / "photos" / "inner" / "b.jpg"))
+    picture(9, 12, 1, "uint16").tiffsave(str(folder / "scans" / "a" / "c.tif"))
+    for number, test_set in enumerate(sorted((folder / "test-sets").iterdir())):
+        picture(36 + number, 44, 3).pngsave(str(test_set / "one.png"))
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (folder / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", training, re.DOTALL)[1])
+    for recipe in (*(folder / "recipes").glob("*.toml"), folder / "mine.toml"):
+        recipe.write_text(shorten(recipe.read_text()))
+    for name, scale in PACKAGED.items():
+        task = "sr" if scale > 1 else name
+        save_model(small_network(scale), folder / "packaged" / f"{name}.safetensors", {"task": task})
+        shutil.copy(packaged.PRETRAINED / f"{name}.json", folder / "packaged")
+    save_model(small_network(2), folder / "runs" / "light-x2-cpu" / "ema.safetensors", {"task": "sr"})
+    save_model(small_network(4), folder / "mambairv2_lightSR_x4.pth")
+    save_model(small_network(2), folder / "mambairv2_SRBase_x2.pth")
+    return folder
+
+
+@pytest.fixture
+def place(small, tmp_path, monkeypatch):
+    """A copy of that folder to work in."""
+    shutil.copytree(small, tmp_path / "place")
+    monkeypatch.setattr(packaged, "PRETRAINED", tmp_path / "place" / "packaged")
+    monkeypatch.setattr(paper_tables, "cost", lambda *_: Cost(1, 1.0))  # counting takes minutes: tests/network has it
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path / "place"
+
+
+RUN = [b for b in command_blocks() if any(reason(words) is None for words in commands(b))]
+
+
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_commands_run_as_written(place, block: Block):
+    for words in commands(block):
+        if reason(words) is not None:
+            continue
+        assert words[0] == "mambairv2", f"{block}: {words} is neither run nor listed with a reason"
+        if words[1] == "train":
+            shutil.rmtree("runs/light-x2-cpu", ignore_errors=True)
+        result = CliRunner().invoke(app, words[1:])
+        assert result.exit_code == 0, f"{' '.join(words)}\n{result.output}"
+
+
+def test_the_first_command_writes_what_the_readme_says(place):
+    assert CliRunner().invoke(app, ["restore", "photo.jpg"]).exit_code == 0
+    assert (place / "photo_x2.jpg").exists()
+    assert "photo_x2.jpg" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("block", python_blocks(), ids=str)
+def test_python_runs_as_written(place, block: Block):
+    exec(compile(block.text, block.document, "exec"), {"__name__": "__main__"})
+
+
+def test_every_reason_is_of_a_command_in_the_documents():
+    texts = [" ".join(words) for block in command_blocks() for words in commands(block)]
+    for begin in NOT_RUN:
+        assert any(text.startswith(begin) for text in texts), f"{begin}: no document has it"
+
+
+def test_targets_of_make_exist():
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    for block in command_blocks():
+        for words in commands(block):
+            if words[0] == "make":
+                assert {w for w in words[1:] if "=" not in w} <= set(phony), words
