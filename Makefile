@@ -69,7 +69,7 @@ export PYTHON_CHECK
 
 define KERNEL_NOTE
 from mambairv2.ops import backends
-why = backends()["cpu"]
+why = backends()["native"]
 if why:
     print(f"note: in plain PyTorch, all works but slower: {why} (`make kernel`)")
 endef
