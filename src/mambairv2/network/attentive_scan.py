@@ -1,39 +1,46 @@
-"""The attentive state space module: prompts, routing, semantic-guided neighbouring, and one selective scan.
+"""The attentive state space module (ASSM, section 3.2 of the paper).
 
-Shape legend: B batch, L = H·W tokens, E embed_dim, D hidden channels, N d_state, T num_tokens, R inner_rank, K dt_rank.
+Shape legend: B batch, H W height and width, L = H·W tokens, E embed_dim, D hidden channels, N d_state, T num_tokens
+(prompts), R inner_rank, K dt_rank.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mambairv2.network.config import MambaIRv2Config
-from mambairv2.network.layers import affine_of, norm_of
+from mambairv2.network.layers import affine_of, norm_of, to_image, to_tokens
 from mambairv2.network.prompt_sampling import Generators, exponential_like
-from mambairv2.ops.backend_choice import DenseBackend, ScanBackend
+from mambairv2.ops.backend_choice import Backends
 from mambairv2.ops.blocks.conv_block import conv_block
-from mambairv2.ops.blocks.scan_pass import ScanPass, scan_pass
 from mambairv2.ops.dense.linear import linear
-from mambairv2.ops.routing.prompts import choose_prompt, draw_prompt, neighbour_order, route_logits
+from mambairv2.ops.routing.prompts import choose_prompt, draw_prompt, likeliest_prompt, neighbour_order, route_logits
+from mambairv2.ops.scan.low_rank_scan import low_rank_scan
 from mambairv2.ops.scan.selective_scan import invert, selective_scan, take
 
+Routed = tuple[Tensor, Tensor]
+"""Labels (B, L) int64, and prompts P (B, L, N)."""
 
-class AttentiveScan(nn.Module):
-    """Attentive state space module (section 3.2 of the paper): (B, H, W, E) → (B, H, W, E).
 
-    In training mode, or with a generator (one in all, or a sequence of one an image), each token draws its
-    prompt by a hard Gumbel-softmax; otherwise it takes the most likely one, and every run gives the same.
+class AttentiveStateSpaceModule(nn.Module):
+    """ASSM: tokens mixed by one attentive scan, (B, H, W, E) → (B, H, W, E).
+
+    Each token is routed to one prompt of a pool. Semantic guided neighbouring (SGN) puts tokens of the same prompt
+    side by side. The attentive state-space equation (ASE) adds the prompt to the output matrix C, so that a token
+    asks about tokens that the scan has not reached yet. With prompts, one scan in one direction is enough.
+
+    In training mode, or with a generator (one in all, or a sequence of one an image), each token draws its prompt by
+    a hard Gumbel-softmax. Otherwise it takes the likeliest one, and every run gives the same result.
     """
 
     def __init__(self, config: MambaIRv2Config) -> None:
         super().__init__()
         self.config = config
-        self.backend: ScanBackend = "auto"
-        self.dense: DenseBackend = "auto"
+        self.backends = Backends()
         dim, hidden, rank, states = config.embed_dim, config.hidden_dim, config.dt_rank, config.d_state
         copies = config.scan_directions
         self.in_proj = nn.Conv2d(dim, hidden, 1)
@@ -45,7 +52,8 @@ class AttentiveScan(nn.Module):
         self.D = nn.Parameter(torch.ones(copies * hidden))
         self.out_norm = nn.LayerNorm(hidden)
         self.out_proj = nn.Linear(hidden, dim)
-        if copies == 1:
+        self.has_prompts = copies == 1
+        if self.has_prompts:
             width = states if config.prompt_target in ("B", "C") else hidden
             self.route = nn.Sequential(nn.Linear(dim, dim // 3), nn.GELU(), nn.Linear(dim // 3, config.num_tokens))
             self.pool_left = nn.Embedding(config.num_tokens, config.inner_rank)
@@ -67,93 +75,107 @@ class AttentiveScan(nn.Module):
 
     def reset_prompts(self) -> None:
         """Initial values of the prompt pool: uniform in ±1/rows."""
-        if self.config.scan_directions == 1:
+        if self.has_prompts:
             for table in (self.pool_left, self.pool_right):
                 bound = 1 / table.num_embeddings
                 nn.init.uniform_(table.weight, -bound, bound)
 
-    def forward(self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None) -> Tensor:
-        """x + the tokens of norm(x) mixed by one scan; H and W are free."""
-        batch, height, width, dim = x.shape
-        config, tokens = self.config, x.reshape(batch, height * width, dim)
-        if config.scan_directions == 4:
-            return self._mixed(x, norm, lambda u: self._four_directions(u, height, width))
-        label, prompt = self.choose_prompts(tokens, norm, generator)
-        order = neighbour_order(label, config.num_tokens) if config.semantic_neighbouring else None
-        if config.prompt_target == "C" and config.prompt_order == "image":
-            return self._published(x, norm, order, prompt)
-        return self._mixed(x, norm, lambda u: self._scan(u, order, prompt))
+    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """Mix the tokens; x is normalised, H and W are free."""
+        routed = self._route(x.flatten(1, 2), generator) if self.has_prompts else None
+        u = self.in_proj(to_image(x))
+        u = to_tokens(u * torch.sigmoid(self.position(u)))
+        return self.out_proj(self.out_norm(self._mix(u, routed)))
 
-    def _published(self, x: Tensor, norm: nn.LayerNorm, order: Tensor | None, prompt: Tensor) -> Tensor:
-        """The module as published: a scan whose C takes the prompts, these in image order."""
-        into, taps, out = affine_of(self.in_proj), affine_of(self.position), affine_of(self.out_proj)
-        given = ScanPass(
-            *(x, norm.weight, norm.bias),
-            *(into[0].flatten(1), into[1], *taps),
-            *(self.x_proj_weight[0], self.dt_weight[0], self.dt_bias[0], -torch.exp(self.A_log), self.D),
-            *(self.out_norm.weight, self.out_norm.bias, *out),
-            prompt=prompt,
-            order=order,
-            eps=norm.eps,
-            out_eps=self.out_norm.eps,
-        )
-        return scan_pass(given, backend=self.backend, dense=self.dense)
+    def fused(self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None) -> Tensor:
+        """Return x + self(norm(x)), each line in one kernel; equal but for rounding."""
+        routed = self._route_fused(x.flatten(1, 2), norm, generator) if self.has_prompts else None
+        into, taps, dense = affine_of(self.in_proj), affine_of(self.position), self.backends.dense
+        u = conv_block(x, norm_of(norm), (into[0].flatten(1), into[1]), taps, "sigmoid", backend=dense)
+        y, out = self._mix(u, routed), affine_of(self.out_proj)
+        return linear(y, *out, norm=norm_of(self.out_norm), residual=x, overwrite=True, backend=dense)
 
-    def _mixed(self, x: Tensor, norm: nn.LayerNorm, mix: Callable[[Tensor], Tensor]) -> Tensor:
-        """x + the tokens that `mix`, (B, L, D) → (B, L, D), makes of norm(x)."""
-        into, taps = affine_of(self.in_proj), affine_of(self.position)
-        into = (into[0].flatten(1), into[1])
-        u = conv_block(x, norm_of(norm), into, taps, "sigmoid", backend=self.dense)
-        tokens, residual = u.flatten(1, 2), x.flatten(1, 2)
-        norm_out, out = norm_of(self.out_norm), affine_of(self.out_proj)
-        return linear(mix(tokens), *out, norm=norm_out, residual=residual, backend=self.dense).view(x.shape)
+    def _mix(self, u: Tensor, routed: Routed | None) -> Tensor:
+        """Scan u (B, H, W, D) with its labels and prompts, or in four directions without."""
+        y = self._four_directions(u) if routed is None else self.attend(u.flatten(1, 2), *routed)
+        return y.view(u.shape)
 
-    def choose_prompts(self, x: Tensor, norm: nn.LayerNorm, generator: Generators) -> tuple[Tensor, Tensor]:
-        """Route tokens norm(x) to prompts: x (B, L, E) → labels (B, L) int64 and prompts (B, L, N)."""
-        pool = self.pool_left.weight @ self.pool_right.weight
+    def attend(self, u: Tensor, label: Tensor, prompt: Tensor) -> Tensor:
+        """Scan with prompts: u (B, L, D), label (B, L) and prompt P (B, L, N) → y (B, L, D).
+
+        ASE: h_i = exp(Δ_i A) h_{i-1} + Δ_i B_i u_i and y_i = (C_i + P_i) · h_i + D u_i, i in the order of SGN.
+        """
+        P, order = prompt, None
+        if self.config.semantic_neighbouring:  # SGN: the scan visits the tokens in this order
+            order = neighbour_order(label, self.config.num_tokens, backend=self.backends.dense)
+            if self.config.prompt_order == "image":  # as published: step i meets the prompt of token i of the image
+                P = take(P, invert(order))
+        dt, B, C = self._project(u, 0)
+        if self.config.prompt_target == "C":
+            C = C + P
+        elif self.config.prompt_target == "B":
+            B = B + P
+        A, bias, backends = -torch.exp(self.A_log), self.dt_bias[0], self.backends
+        if self.config.prompt_target == "delta":
+            delta = linear(dt, self.dt_weight[0], backend=backends.dense) + P
+            return selective_scan(u, delta, A, B, C, self.D, bias, order=order, backend=backends.scan)[0]
+        scan = (u, dt, self.dt_weight[0], A, B, C, self.D, bias)
+        y = low_rank_scan(*scan, order=order, backend=backends.scan, dense=backends.dense)
+        return y + P if self.config.prompt_target == "y" else y
+
+    def _route(self, tokens: Tensor, generator: Generators) -> Routed:
+        """Route normalised tokens (B, L, E) to prompts of the pool."""
+        pool = _rows(self.pool_left) @ _rows(self.pool_right)
+        logits = self.route(tokens)
+        if self._draws(generator):
+            return self._draw(logits, pool, generator)
+        label = likeliest_prompt(logits, backend=self.backends.dense)
+        return label, F.embedding(label, pool)
+
+    def _route_fused(self, tokens: Tensor, norm: nn.LayerNorm, generator: Generators) -> Routed:
+        """Route norm(tokens), with the layer norm and the maps inside the kernels."""
+        pool, dense = self.pool_left.weight @ self.pool_right.weight, self.backends.dense
         first, _, second = self.route
         assert isinstance(first, nn.Linear)
         assert isinstance(second, nn.Linear)
         route = (norm_of(norm), affine_of(first), affine_of(second))
-        if not self.training and generator is None:
-            return choose_prompt(x, *route, pool, backend=self.dense)
-        logits = route_logits(x, *route, backend=self.dense)
-        noise = exponential_like(logits, generator)
-        return draw_prompt(logits, noise, pool, self.config.temperature, backend=self.dense)
+        if self._draws(generator):
+            return self._draw(route_logits(tokens, *route, backend=dense), pool, generator)
+        return choose_prompt(tokens, *route, pool, backend=dense)
 
-    def _scan(self, u: Tensor, order: Tensor | None, prompt: Tensor) -> Tensor:
-        """Scan u (B, L, D) in the given order, with prompts in image order that are not used as published."""
-        config = self.config
-        delta, B, C = self._project(u, 0)
-        if config.prompt_order == "image" and order is not None:
-            prompt = take(prompt, invert(order))  # token order[i] meets the prompt of place i
-        if config.prompt_target == "C":
-            C = C + prompt
-        elif config.prompt_target == "B":
-            B = B + prompt
-        elif config.prompt_target == "delta":
-            delta = delta + prompt
-        scan = (u, delta, -torch.exp(self.A_log), B, C, self.D, self.dt_bias[0])
-        y, _ = selective_scan(*scan, order=order, backend=self.backend)
-        return y + prompt if config.prompt_target == "y" else y
+    def _draws(self, generator: Generators) -> bool:
+        return self.training or generator is not None
+
+    def _draw(self, logits: Tensor, pool: Tensor, generator: Generators) -> Routed:
+        """Draw labels and prompts by a hard Gumbel-softmax with the straight-through gradient."""
+        dense = self.backends.dense
+        noise = exponential_like(logits, generator, backend=dense)
+        return draw_prompt(logits, noise, pool, self.config.temperature, backend=dense)
 
     def _project(self, u: Tensor, direction: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Project u (B, L, D) to delta (B, L, D), B and C (B, L, N)."""
+        """Project u (B, L, D) to dt (B, L, K), from which the steps Δ are made, B and C (B, L, N)."""
         rank, states = self.config.dt_rank, self.config.d_state
-        projected = linear(u, self.x_proj_weight[direction], backend=self.dense)
+        projected = linear(u, self.x_proj_weight[direction], backend=self.backends.dense)
         dt, B, C = projected.split((rank, states, states), dim=-1)
-        return linear(dt, self.dt_weight[direction], backend=self.dense), B, C
+        return dt, B, C
 
-    def _four_directions(self, u: Tensor, height: int, width: int) -> Tensor:
-        """Sum the scans by row, by column and both reversed, as plain Mamba restoration does."""
+    def _four_directions(self, u: Tensor) -> Tensor:
+        """Sum the scans by row, by column and both reversed, as plain Mamba restoration does (ablation)."""
+        _, height, width, _ = u.shape
+        u = u.flatten(1, 2)
         rows = torch.arange(height * width, device=u.device)
         columns = rows.view(height, width).T.reshape(-1)
-        A, hidden = -torch.exp(self.A_log), self.config.hidden_dim
-        y = torch.zeros_like(u)
+        A, hidden, y = -torch.exp(self.A_log), self.config.hidden_dim, torch.zeros_like(u)
         for i, order in enumerate((rows, columns, rows.flip(0), columns.flip(0))):
             part = slice(i * hidden, (i + 1) * hidden)
-            delta, B, C = self._project(u, i)
-            orders = order.expand(u.shape[0], -1)
-            args = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i])
-            y = y + selective_scan(*args, order=orders, backend=self.backend)[0]
+            dt, B, C = self._project(u, i)
+            delta = linear(dt, self.dt_weight[i], backend=self.backends.dense)
+            scan, orders = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i]), order.expand(len(u), -1)
+            y = y + selective_scan(*scan, order=orders, backend=self.backends.scan)[0]
         return y
+
+
+def _rows(table: nn.Embedding) -> Tensor:
+    """Return every row of a table, through the module, so that its hooks run."""
+    rows: Tensor = table(torch.arange(table.num_embeddings, device=table.weight.device))
+    return rows

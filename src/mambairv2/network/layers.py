@@ -1,7 +1,7 @@
-"""The building blocks around the scan: window attention, feed-forwards, residual convolutions, reconstruction heads.
+"""What the boxes of the network share: views of tokens and images, the residual convolution.
 
-Tokens are (B, H, W, E), channels last; images are (B, C, H, W) in channels-last memory, which is the same
-bytes, so going between the two copies nothing.
+Tokens are (B, H, W, E), channels last. Images are (B, E, H, W) in channels-last memory, which is the same bytes:
+going from one to the other copies nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def to_tokens(image: Tensor) -> Tensor:
 
 
 def norm_of(norm: nn.LayerNorm) -> Norm:
-    """Return what `linear` takes of a layer norm."""
+    """Return weight, bias and epsilon of a layer norm, as the kernels take them."""
     return norm.weight, norm.bias, norm.eps
 
 
 def affine_of(layer: nn.Linear | nn.Conv2d) -> Affine:
-    """Return the weight and bias of a layer that has both."""
+    """Return weight and bias of a layer that has both, as the kernels take them."""
     assert layer.bias is not None
     return layer.weight, layer.bias
 

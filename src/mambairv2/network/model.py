@@ -7,23 +7,25 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mambairv2.network.attention import WindowAttention
-from mambairv2.network.attentive_scan import AttentiveScan
+from mambairv2.network.attentive_scan import AttentiveStateSpaceModule
 from mambairv2.network.config import MambaIRv2Config, Variant, variant
 from mambairv2.network.feed_forward import FeedForward
+from mambairv2.network.fusion import built_parts, runs_fused
 from mambairv2.network.layers import residual_conv, to_image, to_tokens
 from mambairv2.network.prompt_sampling import Generators, check_generators, repeatable
 from mambairv2.network.reconstruction import HEADS
-from mambairv2.ops.backend_choice import AttentionBackend, DenseBackend, ScanBackend
+from mambairv2.ops.backend_choice import AttentionBackend, Backends, DenseBackend, ScanBackend
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
-class AttentiveLayer(nn.Module):
-    """Window attention, then the attentive scan, each with a feed-forward: (B, H, W, E) → (B, H, W, E)."""
+class AttentiveStateSpaceBlock(nn.Module):
+    """ASSB: window attention, then the attentive scan, each with a feed-forward: (B, H, W, E) → (B, H, W, E)."""
 
     def __init__(self, config: MambaIRv2Config, heads: int, shift: int) -> None:
         super().__init__()
         dim = config.embed_dim
+        self.backends = Backends()
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
@@ -32,26 +34,38 @@ class AttentiveLayer(nn.Module):
         self.ffn2 = FeedForward(config)
         self.scale1 = nn.Parameter(torch.full((dim,), 1e-4))
         self.scale2 = nn.Parameter(torch.full((dim,), 1e-4))
-        if config.attentive_scan:
-            self.norm3 = nn.LayerNorm(dim)
-            self.scan = AttentiveScan(config)
         self.has_scan = config.attentive_scan
+        if self.has_scan:
+            self.norm3 = nn.LayerNorm(dim)
+            self.attentive_scan = AttentiveStateSpaceModule(config)
+        self._parts = built_parts(self)
 
     def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """Run one layer (figure 3 of the paper)."""
-        a = self.attention(x, self.norm1)
-        x1 = self.ffn1(a, self.norm2, x, self.scale1)
-        s = self.scan(x1, self.norm3, generator) if self.has_scan else x1
-        return self.ffn2(s, self.norm4, x1, self.scale2)
+        """Run one block (figure 3 of the paper)."""
+        if runs_fused(x, self._parts, self, self.backends):
+            return self.fused(x, generator)
+        a = x + self.attention(self.norm1(x))
+        a = a + self.ffn1(self.norm2(a))
+        x1 = a + self.scale1 * x
+        s = x1 + self.attentive_scan(self.norm3(x1), generator) if self.has_scan else x1
+        s = s + self.ffn2(self.norm4(s))
+        return s + self.scale2 * x1
+
+    def fused(self, x: Tensor, generator: Generators = None) -> Tensor:
+        """Do the same, each line in one kernel with its norm, shortcut and scale; equal but for rounding."""
+        a = self.attention.fused(x, self.norm1)
+        x1 = self.ffn1.fused(a, self.norm2, x, self.scale1)
+        s = self.attentive_scan.fused(x1, self.norm3, generator) if self.has_scan else x1
+        return self.ffn2.fused(s, self.norm4, x1, self.scale2)
 
 
-class Group(nn.Module):
-    """Attentive layers, windows plain and shifted in turn, a convolution, and the group's input added."""
+class AttentiveStateSpaceGroup(nn.Module):
+    """ASSG: blocks with plain and shifted windows in turn, a convolution, and the group's input added."""
 
     def __init__(self, config: MambaIRv2Config, depth: int, heads: int) -> None:
         super().__init__()
         shifts = (0, config.window_size // 2)
-        self.layers = nn.ModuleList(AttentiveLayer(config, heads, shifts[i % 2]) for i in range(depth))
+        self.layers = nn.ModuleList(AttentiveStateSpaceBlock(config, heads, shifts[i % 2]) for i in range(depth))
         self.conv = residual_conv(config)
         self.checkpointing = False
 
@@ -76,11 +90,13 @@ class MambaIRv2(nn.Module):
     def __init__(self, config: MambaIRv2Config) -> None:
         super().__init__()
         self.config = config
+        self.backends = Backends()
         dim, channels = config.embed_dim, config.in_channels
         self.conv_first = nn.Conv2d(channels, dim, 3, padding=1)
         self.norm_first = nn.LayerNorm(dim)
         self.groups = nn.ModuleList(
-            Group(config, depth, heads) for depth, heads in zip(config.depths, config.num_heads, strict=True)
+            AttentiveStateSpaceGroup(config, depth, heads)
+            for depth, heads in zip(config.depths, config.num_heads, strict=True)
         )
         self.norm = nn.LayerNorm(dim)
         self.conv_after_body = residual_conv(config)
@@ -127,20 +143,21 @@ class MambaIRv2(nn.Module):
         attention: AttentionBackend = "auto",
         dense: DenseBackend = "auto",
     ) -> MambaIRv2:
-        """Choose the backend of every scan, window attention and dense layer; returns self."""
+        """Choose the backends of the scan, of window attention, and of everything else; returns self.
+
+        dense covers linear maps, depthwise convolutions, routing, the sort by prompt and noise. Raises at the next
+        call if a backend cannot run: ValueError for an unknown name, RuntimeError for one that is not there.
+        """
+        parts = MambaIRv2, AttentiveStateSpaceBlock, AttentiveStateSpaceModule, WindowAttention, FeedForward
         for module in self.modules():
-            if isinstance(module, AttentiveScan):
-                module.backend = scan
-            elif isinstance(module, WindowAttention):
-                module.backend = attention
-            if isinstance(module, AttentiveScan | WindowAttention | FeedForward):
-                module.dense = dense
+            if isinstance(module, parts):
+                module.backends = Backends(scan, attention, dense)
         return self
 
     def set_checkpointing(self, enabled: bool) -> MambaIRv2:
         """Recompute each layer in the backward pass instead of storing its activations; returns self."""
         for group in self.groups:
-            assert isinstance(group, Group)
+            assert isinstance(group, AttentiveStateSpaceGroup)
             group.checkpointing = enabled
         return self
 
@@ -161,5 +178,5 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, AttentiveScan):
+    elif isinstance(module, AttentiveStateSpaceModule):
         module.reset_prompts()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mambairv2.ops.backend_choice import DenseBackend
 from mambairv2.ops.routing.noise import exponential
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -21,7 +22,7 @@ def check_generators(generators: Generators, batch: int) -> None:
         raise ValueError(f"expected one generator for each of {batch} images, got {len(generators)}")
 
 
-def exponential_like(logits: Tensor, generators: Generators) -> Tensor:
+def exponential_like(logits: Tensor, generators: Generators, *, backend: DenseBackend = "auto") -> Tensor:
     """Draw standard exponential noise of the shape and device of logits (B, ...), in float32 at least.
 
     With one generator, or torch's own, as the published code draws it. With a sequence, image i draws a seed for all
@@ -32,7 +33,7 @@ def exponential_like(logits: Tensor, generators: Generators) -> Tensor:
         return torch.empty_like(logits, dtype=dtype).exponential_(generator=generators)
     check_generators(generators, len(logits))
     seeds = torch.stack([torch.randint(-(2**63), 2**63 - 1, (), generator=g, device=g.device) for g in generators])
-    return exponential(seeds.to(logits.device), logits[0].numel(), dtype).view(logits.shape)
+    return exponential(seeds.to(logits.device), logits[0].numel(), dtype, backend=backend).view(logits.shape)
 
 
 def repeatable(layer: Callable[[Tensor, Generators], Tensor], generators: Generators) -> Callable[[Tensor], Tensor]:

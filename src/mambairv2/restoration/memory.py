@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from mambairv2.network.attention import WindowAttention
-from mambairv2.network.attentive_scan import AttentiveScan
+from mambairv2.network.attentive_scan import AttentiveStateSpaceModule
 from mambairv2.network.backends import attention_backend, scan_backend
 from mambairv2.network.model import MambaIRv2
 
@@ -34,11 +34,11 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
     window, heads = config.window_size, max(config.num_heads)
     unfused = 0
     for module in model.modules():
-        if isinstance(module, AttentiveScan):  # states of every token
-            backend = scan_backend(weight, module.backend, config.d_state)
+        if isinstance(module, AttentiveStateSpaceModule):  # states of every token
+            backend = scan_backend(weight, module.backends.scan, config.d_state)
             needed = 42 * config.hidden_dim * config.d_state
         elif isinstance(module, WindowAttention):  # a row of scores for every token
-            backend = attention_backend(weight, window, module.backend, heads)
+            backend = attention_backend(weight, window, module.backends.attention, heads)
             needed = 12 * window**2 * heads
         else:
             continue

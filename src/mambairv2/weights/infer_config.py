@@ -59,18 +59,18 @@ def infer_config(shapes: Shapes) -> MambaIRv2Config:
         ffn_kernel_size=shapes[layer + "ffn1.conv.weight"][-1],
         upsampler=head,
         resi_connection="1conv" if "conv_after_body.weight" in shapes else "3conv",
-        attentive_scan=layer + "scan.A_log" in shapes,
+        attentive_scan=layer + "attentive_scan.A_log" in shapes,
     )
     if not config.attentive_scan:
         return config
     config = replace(
         config,
-        d_state=shapes[layer + "scan.A_log"][1],
-        scan_directions=shapes[layer + "scan.x_proj_weight"][0],
+        d_state=shapes[layer + "attentive_scan.A_log"][1],
+        scan_directions=shapes[layer + "attentive_scan.x_proj_weight"][0],
     )
     if config.scan_directions > 1:
         return config
-    tokens, rank = shapes[layer + "scan.pool_left.weight"]
+    tokens, rank = shapes[layer + "attentive_scan.pool_left.weight"]
     return replace(config, num_tokens=tokens, inner_rank=rank)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mambairv2.ops.backend_choice import DenseBackend, dense_backend
 from mambairv2.ops.library import loader, structs
 from mambairv2.ops.library.loader import pointer
-from mambairv2.ops.registration import define
+from mambairv2.ops.registration import define, needs_gradient
 
 Norm = tuple[Tensor, Tensor, float]
 Affine = tuple[Tensor, Tensor]
@@ -30,17 +30,24 @@ def linear(
     residual: Tensor | None = None,
     skip: Tensor | None = None,
     scale: Tensor | None = None,
+    overwrite: bool = False,
     backend: DenseBackend = "auto",
 ) -> Tensor:
     """Return act(W norm(x) + bias) + residual + scale · skip.
 
     x: (..., K). weight: (N, K). bias: (N,). norm: weight (K,), bias (K,) and epsilon of a layer norm of x. gelu:
-    act is the exact GELU, else nothing. residual, skip: (..., N); scale, given with skip: (N,). Floating point of
-    one dtype; `native` takes float32 and float64. Returns (..., N). Raises ValueError for another dtype with `native`,
+    act is the exact GELU, else nothing. residual, skip: (..., N); scale, given with skip: (N,). overwrite: the
+    caller does not read x again, and without gradients the result may take its memory. Floating point of one dtype;
+    `native` takes float32 and float64. Returns (..., N). Raises ValueError for another dtype with `native`,
     RuntimeError where it is not available.
     """
     if dense_backend(x, backend) == "native":
         gamma, beta, eps = norm if norm is not None else (None, None, 0.0)
+        given = (x, weight, bias, gamma, beta, residual, skip, scale)
+        fits = norm is not None and weight.shape[0] == weight.shape[1] and x.is_contiguous()
+        if overwrite and fits and not needs_gradient(*given):
+            _run_in_place(*given, eps, gelu)
+            return x
         y: Tensor = _run(x, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
         return y
     if norm is not None:
@@ -144,6 +151,19 @@ def _gradient(ctx, dy):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return *(grad if there else None for grad, there in zip(grads, given, strict=True)), None, None
 
 
+def _in_place(linear: Linear) -> None:
+    # A block of tokens is normalised into a buffer before its results are written.
+    args, _alive = _arguments(linear)
+    args.y = linear.x.data_ptr()
+    loader.call("linear_forward", linear.x.dtype, args)
+
+
+_run_in_place = define(
+    "linear_native_",
+    f"({_LINEAR.replace('Tensor x', 'Tensor(a!) x', 1)}) -> ()",
+    lambda *given: _in_place(Linear(*given)),
+    lambda *given: None,
+)
 _run = define(
     "linear_native",
     f"({_LINEAR}) -> Tensor",

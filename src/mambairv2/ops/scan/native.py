@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mambairv2.ops.library import loader, structs
 from mambairv2.ops.library.loader import pointer
+from mambairv2.ops.registration import define
 from mambairv2.ops.scan.arguments import Scan, scan_operator
 
 
@@ -76,4 +77,31 @@ def scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
     return [du, ddelta, dA.sum(0), dB.sum(0), dC.sum(0), dD.sum(0), dbias.sum(0)]
 
 
+def _scan_in_place(
+    u: Tensor,
+    dt: Tensor,
+    dt_weight: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    order: Tensor | None,
+) -> None:
+    # A token of y takes the place of the same token of u, which nobody reads again.
+    args, alive = _scan_args(Scan(u, dt, A, B, C, D, delta_bias, order))
+    weight, last = dt_weight.contiguous(), u.new_empty(u.shape[0], u.shape[2], A.shape[1])
+    assert alive.u.data_ptr() == u.data_ptr(), "u must be contiguous"
+    args.y, args.last = u.data_ptr(), last.data_ptr()
+    args.delta_weight, args.rank = weight.data_ptr(), weight.shape[1]
+    loader.call("scan_forward", u.dtype, args)
+
+
 selective_scan = scan_operator("native", scan_forward, scan_backward, scan_outputs, "CPU")
+scan_in_place = define(
+    "selective_scan_native_",
+    "(Tensor(a!) u, Tensor dt, Tensor dt_weight, Tensor A, Tensor B, Tensor C, Tensor D, Tensor delta_bias, "
+    "Tensor? order) -> ()",
+    _scan_in_place,
+    lambda *given: None,
+)

@@ -51,7 +51,7 @@ def selective_scan(
     Raises ValueError for shapes that do not fit, RuntimeError for a backend that is not available here.
     """
     scan = Scan(u, delta, A, B, C, D, delta_bias, order, prompt, delta_softplus)
-    _check_shapes(scan)
+    check_shapes(scan)
     if not autocast.active(u.device):
         return _run(scan, backend)
     with torch.autocast(u.device.type, enabled=False):
@@ -93,17 +93,27 @@ def invert(order: Tensor) -> Tensor:
 
 def take(tokens: Tensor, order: Tensor) -> Tensor:
     """Return tokens (B, L, n) in the order of (B, L) int64."""
-    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
+    batch, length, width = tokens.shape
+    first = torch.arange(batch, device=order.device)[:, None] * length
+    rows = tokens.reshape(batch * length, width).index_select(0, (order + first).flatten())  # a row is copied at once
+    return rows.view(tokens.shape)
 
 
-def _check_shapes(scan: Scan) -> None:
+def check_shapes(scan: Scan, rank: int | None = None) -> None:
+    """Raise ValueError naming a tensor that does not fit u and A; rank: the channels of delta where they are not D."""
     u, A, order = scan.u, scan.A, scan.order
     if u.ndim != 3 or A.ndim != 2:
         raise ValueError(f"u must be (B, L, D) and A (D, N), got {tuple(u.shape)} and {tuple(A.shape)}")
     batch, length, channels = u.shape
     per_token, per_state = (batch, length, channels), (batch, length, A.shape[1])
     expected = {
-        **{"delta": per_token, "B": per_state, "C": per_state, "prompt": per_state, "order": (batch, length)},
+        **{
+            "delta": per_token if rank is None else (batch, length, rank),
+            "B": per_state,
+            "C": per_state,
+            "prompt": per_state,
+            "order": (batch, length),
+        },
         **{"A": (channels, A.shape[1]), "D": (channels,), "delta_bias": (channels,)},
     }
     for name, shape in expected.items():
