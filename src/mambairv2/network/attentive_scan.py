@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mambairv2.network.config import MambaIRv2Config
+from mambairv2.network.gumbel_sampling import Generators, exponential_like
 from mambairv2.network.layers import affine_of, norm_of, to_image, to_tokens
-from mambairv2.network.prompt_sampling import Generators, exponential_like
+from mambairv2.network.semantic_neighbouring import prompt_of_token, scan_order
 from mambairv2.ops.backend_choice import Backends
 from mambairv2.ops.blocks.conv_block import conv_block
 from mambairv2.ops.dense.linear import linear
-from mambairv2.ops.routing.prompts import choose_prompt, draw_prompt, likeliest_prompt, neighbour_order, route_logits
+from mambairv2.ops.routing.prompts import choose_prompt, draw_prompt, likeliest_prompt, route_logits
 from mambairv2.ops.scan.low_rank_scan import low_rank_scan
-from mambairv2.ops.scan.selective_scan import invert, selective_scan, take
+from mambairv2.ops.scan.selective_scan import selective_scan
 
 Routed = tuple[Tensor, Tensor]
 """Labels (B, L) int64, and prompts P (B, L, N)."""
@@ -105,11 +106,8 @@ class AttentiveStateSpaceModule(nn.Module):
 
         ASE: h_i = exp(Δ_i A) h_{i-1} + Δ_i B_i u_i and y_i = (C_i + P_i) · h_i + D u_i, i in the order of SGN.
         """
-        P, order = prompt, None
-        if self.config.semantic_neighbouring:  # SGN: the scan visits the tokens in this order
-            order = neighbour_order(label, self.config.num_tokens, backend=self.backends.dense)
-            if self.config.prompt_order == "image":  # as published: step i meets the prompt of token i of the image
-                P = take(P, invert(order))
+        order = scan_order(label, self.config, self.backends.dense)
+        P = prompt_of_token(prompt, order, self.config)
         dt, B, C = self._project(u, 0)
         if self.config.prompt_target == "C":
             C = C + P

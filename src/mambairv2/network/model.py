@@ -11,8 +11,8 @@ from mambairv2.network.attentive_scan import AttentiveStateSpaceModule
 from mambairv2.network.config import MambaIRv2Config, Variant, variant
 from mambairv2.network.feed_forward import FeedForward
 from mambairv2.network.fusion import built_parts, runs_fused
+from mambairv2.network.gumbel_sampling import Generators, check_generators, repeatable
 from mambairv2.network.layers import residual_conv, to_image, to_tokens
-from mambairv2.network.prompt_sampling import Generators, check_generators, repeatable
 from mambairv2.network.reconstruction import HEADS
 from mambairv2.ops.backend_choice import AttentionBackend, Backends, DenseBackend, ScanBackend
 
