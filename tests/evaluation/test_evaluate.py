@@ -1,27 +1,19 @@
-import csv
-import io
-import json
-import re
+"""Evaluation: by hand on small images, as restoration gives it, and published baselines."""
 
 import numpy as np
 import pytest
 import pyvips
 import torch
-from typer.testing import CliRunner
 
-from mambairv2.cli.main import app
 from mambairv2.evaluation.evaluate import evaluate, evaluate_set, mean, whole_images
-from mambairv2.evaluation.literature import SETS, published
 from mambairv2.evaluation.metrics import psnr
 from mambairv2.evaluation.plan import Plan
 from mambairv2.evaluation.protocol import Protocol, cases
-from mambairv2.evaluation.report import to_csv, to_json, to_markdown
 from mambairv2.images.resize import imresize
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.self_ensemble import self_ensemble
-from mambairv2.weights.save import save_model
 from stand_in import pixels as picture_of
 
 TINY = MambaIRv2Config(embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8)
@@ -116,90 +108,3 @@ def test_self_ensemble_of_an_even_network_is_the_network():
         self_ensemble(lambda x: x + slope[: x.shape[-1]])(torch.zeros(1, 1, 14, 14)),
         torch.full((1, 1, 14, 14), 6.5),
     )
-
-
-def test_reports_agree(sets):
-    results = evaluate(None, Plan(sets, "sr", 2, sets=("One", "Two")))
-    data = json.loads(to_json(results, {"weights": ""}))
-    assert [(r["set"], len(r["images"])) for r in data["results"]] == [("One", 2), ("Two", 1)]
-    lines = list(csv.DictReader(io.StringIO(to_csv(results))))
-    assert [line["image"] for line in lines] == ["0", "1", "mean", "0", "mean"]
-    assert float(lines[2]["psnr"]) == pytest.approx(data["results"][0]["mean"]["psnr"])
-    assert f"{data['results'][0]['mean']['psnr']:.2f} /" in to_markdown(results, "Title")
-    with pytest.raises(FileNotFoundError, match="Three"):
-        evaluate(None, Plan(sets, "sr", 2, sets=("Three",)))
-
-
-def test_published_figures_are_whole():
-    assert published("sr", 2, 0, 3, True, "Set5")["MambaIRv2-light"] == (38.26, 0.9615)
-    assert published("jpeg", 1, 10, 1, False, "live1")["MambaIRv2-B"] == (29.91, 0.8301)
-    assert published("jpeg", 1, 10, 3, False, "LIVE1") == {}
-    assert published("sr", 2, 0, 3, True, "Mine") == {}
-    for scale in (2, 3, 4):
-        for light in (True, False):
-            assert all(len(published("sr", scale, 0, 3, light, name)) >= 3 for name in SETS["sr"])
-
-
-def test_the_command(sets, tmp_path):
-    save_model(MambaIRv2(TINY), tmp_path / "tiny.safetensors")
-    arguments = [
-        "evaluate",
-        "--data",
-        str(sets),
-        "--weights",
-        str(tmp_path / "tiny.safetensors"),
-        "--sets",
-        "One",
-    ]
-    arguments += [
-        "--device",
-        "cpu",
-        "--tile",
-        "64",
-        "--json",
-        str(tmp_path / "out" / "all.json"),
-        "--limit",
-        "1",
-    ]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    assert "| One" in result.output
-    assert len(json.loads((tmp_path / "out" / "all.json").read_text())["results"][0]["images"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--sets", "None"], "no test set None in .* \\(Broken, One, Two\\)"),
-        (["--data", "nowhere"], "no folder nowhere"),
-        (["--weights", "nothing"], "nothing: no such weights"),
-        (["--weights", "WEIGHTS", "--task", "jpeg"], "enlarges ×2, which --task jpeg does not measure"),
-        (["--weights", "WEIGHTS", "--device", "abacus"], "no device abacus here"),
-        (
-            ["--weights", "WEIGHTS", "--sets", "One", "--tile", "20"],
-            "tile must be a multiple of 8 above the overlap of 16",
-        ),
-        (["--json", "FOLDER"], "is a folder; give a file"),
-        (["--csv", "WEIGHTS/a.csv"], "tiny.safetensors.*: (file exists|not a directory)"),
-        (["--sets", "Broken"], r"cut\.png: is damaged or cut short"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(sets, tmp_path, arguments, says):
-    weights = tmp_path / "tiny.safetensors"
-    save_model(MambaIRv2(TINY), weights)
-    (tmp_path / "Broken").mkdir()
-    (tmp_path / "Broken" / "cut.png").write_bytes((sets / "One" / "HR" / "0.png").read_bytes()[:300])
-    given = [a.replace("WEIGHTS", str(weights)).replace("FOLDER", str(tmp_path)) for a in arguments]
-    result = CliRunner().invoke(app, ["evaluate", "--data", str(sets), *given])
-    assert result.exit_code == 1, result.output
-    (line,) = result.stderr.splitlines()
-    assert re.search(f"^error: .*{says}", line)
-
-
-def test_a_folder_of_one_weight_file_stands_for_it(sets, tmp_path):
-    for name in ("run", "other"):
-        save_model(MambaIRv2(TINY), tmp_path / "runs" / name / "ema.safetensors")
-    command = ["evaluate", "--data", str(sets), "--sets", "Two", "--weights"]
-    assert CliRunner().invoke(app, [*command, str(tmp_path / "runs" / "run")]).exit_code == 0
-    result = CliRunner().invoke(app, [*command, str(tmp_path / "runs")])
-    assert "several weights are asked for" in result.stderr

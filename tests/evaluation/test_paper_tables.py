@@ -9,12 +9,14 @@ from typer.testing import CliRunner
 
 from mambairv2.cli.main import app
 from mambairv2.evaluation import paper_tables as reproduce
+from mambairv2.evaluation.literature import SETS
 from mambairv2.evaluation.paper_tables import TABLES, Network, document, fits, measure_all
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.network.complexity import Cost
 from mambairv2.network.config import VARIANTS, MambaIRv2Config, variant
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.save import save_model
+from stand_in import picture
 
 TINY = MambaIRv2Config(embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8)
 ONE = {"upscale": 1, "upsampler": ""}
@@ -117,6 +119,18 @@ def test_a_network_of_no_table_is_told(sets):
     assert "- grey: no table takes a denoise network of this kind" in document([grey], {}, sets)
 
 
+def test_nothing_missing_is_told(sets, monkeypatch):
+    """Where every table has weights and test sets, the last section says that nothing is missing."""
+    for name in (*SETS["sr"], "Urban100", "Manga109"):
+        if name != "Set5":
+            (sets / name).mkdir(exist_ok=True)
+            picture(24, 26, 3).write_to_file(str(sets / name / "a.png"))
+    monkeypatch.setattr(reproduce, "TABLES", TABLES[:1])
+    ours = network("mine", "sr")
+    text = document([ours], measure_all([ours], sets), sets)
+    assert text.endswith("## Not measured\n\nNothing is missing.\n")
+
+
 @pytest.mark.parametrize(("name", "paper"), [("light", "light"), ("small", "S"), ("base", "B"), ("large", "L")])
 def test_each_variant_is_held_against_its_own(name, paper):
     given = Network("x", "sr", SimpleNamespace(config=variant(name, upscale=3)))
@@ -133,9 +147,9 @@ def test_the_command(sets, tmp_path):
     arguments = ["reproduce", str(tmp_path / "runs"), "--data", str(sets), "--device", "cpu"]
     result = CliRunner().invoke(app, [*arguments, "--limit", "1", "--output", str(out)])
     assert result.exit_code == 0, result.output
-    assert "weights measured: 1, means over test sets: 1" in result.output
+    assert "1 weights, 1 means over test sets" in result.output
     assert "Only the first 1 images" in out.read_text()
     assert [path.name for path in out.parent.iterdir()] == ["tables.md"]
     result = CliRunner().invoke(app, ["reproduce", str(sets), "--data", str(sets)])
     assert result.exit_code == 1
-    assert "no .safetensors or .pth files" in result.output
+    assert "has no .safetensors or .pth files" in result.output

@@ -11,16 +11,16 @@ from mambairv2.cli.told import told
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="Training images, looked for in subfolders too.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of training images; subfolders count.")],
     against: Annotated[
-        Path | None, typer.Option(help="Test images that must not be among the training images.")
+        Path | None, typer.Option(help="Folder of test images, none of which may be among the training images.")
     ] = None,
-    patch: Annotated[int, typer.Option(min=1, help="Side of the input patch, as in the recipe.")] = 64,
+    patch: Annotated[int, typer.Option(min=1, help="Side of an input patch, as in the recipe.")] = 64,
     scale: Annotated[int, typer.Option(min=1, max=4, help="Enlargement, as in the recipe.")] = 2,
 ) -> None:
-    """Find broken, too small, duplicate and leaked images.
+    """Find training images that are broken, too small, there twice, or in a test set as well.
 
-    Exit code: 0, none found; 1, some found, each told in a line; 2, no images to look at.
+    Exit code: 0, no faults; 1, faults, one line each; 2, there are no images.
     """
 
     def tick(done: int, total: int) -> None:

@@ -3,35 +3,78 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mambairv2.cli.measuring import check_outputs, load_weights, names, tell_score
+from mambairv2.cli.measuring import Device, Limit, Sets, Tile, check_outputs, load_weights, names, tell_score
 from mambairv2.cli.told import told
+
+if TYPE_CHECKING:
+    from mambairv2.evaluation.plan import Plan
+    from mambairv2.network.model import MambaIRv2
+    from mambairv2.tasks import TaskName
+
+TESTS, REPORTS = "Test images", "Reports"
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of test sets, each with HR and LR_bicubic/X2, X3, X4.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of test sets, or one test set. A set is a folder of images, or has them in HR and smaller "
+            "ones in LR_bicubic/X2, X3, X4."
+        ),
+    ],
     weights: Annotated[
-        str, typer.Option(help="A file, a run's folder or a packaged name; without, the baseline alone.")
+        str,
+        typer.Option(
+            help="Packaged name, weight file, or folder of a training run. Without it only the baseline is measured."
+        ),
     ] = "",
-    sets: Annotated[str, typer.Option(help="Names by commas; by default the task's that are there.")] = "",
+    sets: Annotated[str, Sets] = "",
     task: Annotated[
-        Literal["sr", "denoise", "jpeg"] | None, typer.Option(help="By default what the weights are for.")
+        Literal["sr", "denoise", "jpeg"] | None,
+        typer.Option(help="Default: what the weights are for, or sr.", rich_help_panel=TESTS),
     ] = None,
-    scale: Annotated[int, typer.Option(help="Of the baseline; weights know theirs.")] = 2,
-    level: Annotated[list[int] | None, typer.Option(help="σ or JPEG quality; may be repeated.")] = None,
-    grey: Annotated[bool, typer.Option("--grey", help="Turn the test images grey.")] = False,
-    self_ensemble: Annotated[bool, typer.Option("--self-ensemble", help="Mean over eight turns.")] = False,
-    tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a line an image here.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables here.")] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=4, help="Enlargement of --task sr. Default: that of the weights, or 2.", rich_help_panel=TESTS
+        ),
+    ] = None,
+    level: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Noise level σ (of 255) or JPEG quality; may be repeated. Default: those of the paper.",
+            rich_help_panel=TESTS,
+        ),
+    ] = None,
+    grey: Annotated[
+        bool, typer.Option("--grey", help="Convert test images to grey first.", rich_help_panel=TESTS)
+    ] = False,
+    limit: Annotated[int | None, Limit] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average over eight flips and rotations; takes 8 times as long.")
+    ] = False,
+    tile: Annotated[int, Tile] = 0,
+    device: Annotated[str, Device] = "auto",
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.", rich_help_panel=REPORTS)] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write one line per image to this file.", rich_help_panel=REPORTS)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the tables to this file.", rich_help_panel=REPORTS)
+    ] = None,
 ) -> None:
-    """Measure PSNR and SSIM on test sets by the field's protocols, beside baseline and published figures."""
+    """Measure PSNR and SSIM on test sets, beside the baseline and published figures.
+
+    Images are damaged and compared as in published papers, and restored as by `restore`, but whole unless --tile is
+    given. Tables go to stdout, a line per image to stderr.
+
+    Exit code: 0, all measured; 1, a mistake, told in one line; 2, an option that does not exist or is out of range.
+    """
     with told():
         from mambairv2.evaluation import report
         from mambairv2.evaluation.evaluate import evaluate as measure
@@ -43,12 +86,11 @@ def evaluate(
         check_outputs(path for path in (json, csv, markdown) if path)
         model, known = load_weights(weights, device)
         chosen = task or known
-        if model is not None and (model.config.upscale > 1) != (chosen == "sr"):
-            raise ValueError(f"{weights} enlarges ×{model.config.upscale}, which --task {chosen} does not measure")
+        _check_fit(weights, model, chosen, scale, level)
         plan = Plan(
             data,
             chosen,
-            model.config.upscale if model is not None else scale if chosen == "sr" else 1,
+            model.config.upscale if model is not None else scale or 2 if chosen == "sr" else 1,
             names(sets),
             tuple(level or ()),
             grey or (model is not None and model.config.in_channels == 1),
@@ -57,9 +99,8 @@ def evaluate(
             limit,
         )
         results = measure(model, plan, tell_score)
-        title = weights or "Baseline"
-        title += (", self-ensemble" if self_ensemble else "") + (f", tiles {tile}" if tile else "")
-        typer.echo(report.to_markdown(results, title, images=False))
+        title = _title(weights, plan)
+        typer.echo(report.to_markdown(results, title, images=False), nl=False)
         about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile}
         texts = (
             (json, report.to_json(results, about)),
@@ -69,3 +110,28 @@ def evaluate(
         for path, text in texts:
             if path:
                 write_whole(path, text)
+
+
+def _check_fit(
+    weights: str, model: MambaIRv2 | None, task: TaskName, scale: int | None, level: list[int] | None
+) -> None:
+    """Raise ValueError for a task, scale or level that the weights or the task do not have."""
+    if task == "sr" and level:
+        raise ValueError("--level is for --task denoise and --task jpeg; for sr there is --scale")
+    if task != "sr" and scale is not None:
+        raise ValueError(f"--scale is for --task sr, not for {task}")
+    if model is None:
+        return
+    enlarges = model.config.upscale
+    if (enlarges > 1) != (task == "sr"):
+        raise ValueError(f"{weights} enlarges ×{enlarges}, which --task {task} does not measure")
+    if scale not in (None, enlarges):
+        raise ValueError(f"{weights} enlarges ×{enlarges}, not ×{scale}; leave --scale out")
+
+
+def _title(weights: str, plan: Plan) -> str:
+    parts = [weights or "Baseline"]
+    parts += ["self-ensemble"] if plan.ensemble else []
+    parts += [f"tiles of {plan.tile}"] if plan.tile else []
+    parts += [f"first {plan.limit} of each set: not comparable with published figures"] if plan.limit else []
+    return ", ".join(parts)

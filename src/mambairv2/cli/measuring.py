@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from mambairv2.network.model import MambaIRv2
     from mambairv2.tasks import TaskName
 
+Sets = typer.Option(help="Names of test sets, separated by commas. Default: those of the paper that are there.")
+Tile = typer.Option(
+    min=0, help="Largest side of a tile in input pixels, a multiple of 16. Default: 0, the image is not cut."
+)
+Limit = typer.Option(min=1, help="Measure only the first images of each set.")
+Device = typer.Option(help="auto, cpu, cuda, cuda:1 ...")
+
 
 def tell_score(name: str, score: Score) -> None:
     """Print an image's figures on stderr, as progress."""
@@ -26,7 +33,7 @@ def names(text: str) -> list[str]:
 
 
 def check_outputs(paths: Iterable[Path]) -> None:
-    """Make the folders of files to be written, and fail before the work rather than after it."""
+    """Make the folders of files that will be written, and see that they can be: before the work, not after it."""
     for path in paths:
         if path.is_dir():
             raise ValueError(f"{path} is a folder; give a file to write")
@@ -36,18 +43,22 @@ def check_outputs(paths: Iterable[Path]) -> None:
 
 def weight_files(given: list[str]) -> list[str]:
     """Replace folders by the weight files below them; raises ValueError for a folder without any."""
-    names = []
+    files = []
     for name in given:
         folder = Path(name)
         found = sorted(str(p) for suffix in ("safetensors", "pth") for p in folder.rglob(f"*.{suffix}"))
         if folder.is_dir() and not found:
-            raise ValueError(f"{folder}: no .safetensors or .pth files")
-        names += found if folder.is_dir() else [name]
-    return names
+            raise ValueError(f"{folder}: has no .safetensors or .pth files")
+        files += found if folder.is_dir() else [name]
+    return files
 
 
 def load_weights(weights: str, device: str) -> tuple[MambaIRv2 | None, TaskName]:
-    """Load weights and tell what they are for: their own word, or their scale and channels."""
+    """Load weights and find out their task: from their metadata, or else from their scale and channels.
+
+    Without weights the model is None and the task sr. Raises WeightsError or ValueError for weights or a device that
+    cannot be used.
+    """
     if not weights:
         return None, "sr"
     from mambairv2.ops import slow_note
@@ -56,7 +67,7 @@ def load_weights(weights: str, device: str) -> tuple[MambaIRv2 | None, TaskName]
 
     weights, *more = weight_files([weights])
     if more:
-        raise ValueError(f"several weights are asked for, {weights} and {more[0]} among them; give one")
+        raise ValueError(f"there are several weight files, {weights} and {more[0]} among them; give one")
     place = pick_device(device)
     model = load_model(weights, device=place)
     if note := slow_note(place.type):

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from mambairv2.cli.measuring import check_outputs, load_weights, names, tell_score, weight_files
+from mambairv2.cli.measuring import (
+    Device,
+    Limit,
+    Sets,
+    Tile,
+    check_outputs,
+    load_weights,
+    names,
+    tell_score,
+    weight_files,
+)
 from mambairv2.cli.told import told
 
 
@@ -15,15 +25,22 @@ def reproduce(
     data: Annotated[Path, typer.Option(help="Folder of test sets, as for evaluate.", exists=True)],
     weights: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, folders of them, or packaged names; by default all packaged ones."),
+        typer.Argument(help="Weight files, folders of them, or packaged names. Default: all packaged weights."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown document.")] = Path("reproduction.md"),
-    sets: Annotated[str, typer.Option(help="Only these, by commas; by default all that are there.")] = "",
-    tile: Annotated[int, typer.Option(min=0, help="Largest side of a tile, a multiple of 16; 0: whole.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Markdown file to write; an existing one is replaced.")
+    ] = Path("reproduction.md"),
+    sets: Annotated[str, Sets] = "",
+    tile: Annotated[int, Tile] = 0,
+    limit: Annotated[int | None, Limit] = None,
+    device: Annotated[str, Device] = "auto",
 ) -> None:
-    """Fill the paper's tables with our figures and the differences, for the weights and test sets at hand."""
+    """Write the tables of the paper with your figures and the differences.
+
+    It measures the weights and the test sets that are there, and lists what is missing.
+
+    Exit code: 0, written; 1, a mistake, told in one line; 2, an option that does not exist or is out of range.
+    """
     with told():
         from mambairv2.evaluation.paper_tables import Network, document, measure_all
         from mambairv2.files.atomic import write_whole
@@ -39,7 +56,7 @@ def reproduce(
             networks.append(Network(name, task, model))
         means = measure_all(networks, data, names(sets), tile, limit, tell_score)
         notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
-        notes += [f"In tiles of {tile} pixels."] if tile else []
-        typer.echo("counting what the paper's networks cost", err=True)
+        notes += [f"Restored in tiles of {tile} input pixels."] if tile else []
+        typer.echo("counting parameters and operations of the paper's networks", err=True)
         write_whole(output, document(networks, means, data, notes))
-        typer.echo(f"{output}: weights measured: {len(networks)}, means over test sets: {len(means)}")
+        typer.echo(f"{output}: {len(networks)} weights, {len(means)} means over test sets")

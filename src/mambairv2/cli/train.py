@@ -10,23 +10,52 @@ import typer
 
 from mambairv2.cli.told import told
 
+HARDWARE, DATA = "Hardware", "Data"
+
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="TOML file of the run.", exists=True, dir_okay=False)],
-    name: Annotated[str, typer.Option(help="Name of the run; by default the recipe's.")] = "",
-    runs: Annotated[Path, typer.Option(help="Folder that runs are kept in.")] = Path("runs"),
-    data: Annotated[list[Path] | None, typer.Option(help="Training images, in place of the recipe's.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Folder of test sets, in place of the recipe's.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA if it is there.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Devices on each machine.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    micro_batch: Annotated[int, typer.Option(min=0, help="Patches at once on a device; 0: as the recipe says.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start again, or go on where the run is.")] = False,
-    max_minutes: Annotated[float, typer.Option(help="Save and end after this time; 0: no limit.")] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and estimate, train nothing.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")] = False,
+    recipe: Annotated[Path, typer.Argument(help="Recipe of the run, a TOML file.", exists=True, dir_okay=False)],
+    name: Annotated[str, typer.Option(help="Name of the run. Default: the recipe's file name.")] = "",
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of training images, instead of the recipe's; may be repeated.", rich_help_panel=DATA),
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder of test sets, instead of the recipe's.", rich_help_panel=DATA)
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start again, or continue from the run's last checkpoint.")
+    ] = False,
+    max_minutes: Annotated[
+        float, typer.Option(min=0, help="Save and stop after this many minutes. Default: 0, no limit.")
+    ] = 0.0,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check recipe and images, estimate time and memory, and stop before training."),
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write logs for TensorBoard, too.")] = False,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA if it is there.", rich_help_panel=HARDWARE)
+    ] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Devices on each machine.", rich_help_panel=HARDWARE)] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.", rich_help_panel=HARDWARE)] = 1,
+    micro_batch: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Patches that a device takes at once: less memory, the same result. Default: 0, the recipe's value.",
+            rich_help_panel=HARDWARE,
+        ),
+    ] = 0,
 ) -> None:
-    """Train a network by a recipe; the same command goes on with an interrupted run."""
+    """Train a network by a recipe, or continue an interrupted run.
+
+    The same command continues where the run stopped. Ctrl-C saves and stops.
+
+    Exit code: 0, finished, or stopped with everything saved; 1, an error, told in one line; 2, an option that does not
+    exist or is out of range.
+    """
     with told():
         from mambairv2.restoration.memory import keep_freed_memory
         from mambairv2.training.loop import train as run_recipe

@@ -38,12 +38,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """One test set under one protocol, with published figures by method."""
+    """What was measured on one test set by one protocol."""
 
     name: str
     protocol: Protocol
     scores: list[Score]
     published: dict[str, Figure]
+    """Figures of other methods on the whole set, by method."""
+    restored: bool = True
+    """False where only the baseline was measured."""
 
 
 def whole_images(network: MambaIRv2) -> Restore:
@@ -126,12 +129,14 @@ def evaluate(
     results = []
     for protocol in plan.protocols():
         for folder in plan.folders():
-            name = folder.name
+            name = folder.resolve().name
 
             def tell(score: Score, name: str = f"{name}, {protocol}") -> None:
                 seen(name, score)
 
             scores = evaluate_set(restore, folder, protocol, plan.limit, tell)
-            others = published(plan.task, plan.scale, protocol.level, protocol.channels, light, name)
-            results.append(Result(name, protocol, scores, others))
+            others: dict[str, Figure] = {}
+            if plan.limit is None:  # published figures are means over whole sets
+                others = published(plan.task, plan.scale, protocol.level, protocol.channels, light, name)
+            results.append(Result(name, protocol, scores, others, restored=model is not None))
     return results

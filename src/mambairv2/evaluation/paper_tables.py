@@ -23,6 +23,7 @@ PAPER: dict[Variant, str] = {
     "large": "MambaIRv2-L",
 }
 GAP = "–"
+"""What stands in a cell without a figure."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def _difference(score: Score | None, figure: Figure | None) -> str:
 
 
 def _missing(networks: Sequence[Network], means: Means, data: Path) -> list[str]:
-    """One line for each table, test set or network without figures of ours."""
+    """Return one line for each table, test set or network without figures of ours."""
     lines = [f"- {n.name}: no table takes a {n.task} network of this kind" for n in networks if not fits(n)]
     for paper in TABLES:
         task = paper.protocol.task
@@ -235,4 +236,4 @@ def _missing(networks: Sequence[Network], means: Means, data: Path) -> list[str]
             lines.append(f"- {paper.title}: {', '.join(skipped)} not asked for")
     if absent := [name for name in ABLATION_SETS if not (data / name).is_dir()]:
         lines.append(f"- Ablations, light ×2: no test images of {', '.join(absent)} in {data}")
-    return lines or ["Everything was."]
+    return lines or ["Nothing is missing."]

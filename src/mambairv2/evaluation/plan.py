@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mambairv2.evaluation.literature import SETS
 from mambairv2.evaluation.protocol import Protocol
+from mambairv2.images.folders import is_image
 from mambairv2.tasks import TaskName
 
 LEVELS: dict[TaskName, tuple[int, ...]] = {"sr": (0,), "denoise": (15, 25, 50), "jpeg": (10, 30, 40)}
@@ -15,14 +16,18 @@ LEVELS: dict[TaskName, tuple[int, ...]] = {"sr": (0,), "denoise": (15, 25, 50), 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure; empty values take the task's usual ones."""
+    """What to measure."""
 
     data: Path
+    """A folder of test sets, or one test set."""
     task: TaskName
     scale: int = 1
     sets: Sequence[str] = ()
+    """Names of test sets; empty: see `folders`."""
     levels: Sequence[int] = ()
+    """σ of the noise in levels of 255, or JPEG qualities; empty takes those of the paper."""
     grey: bool = False
+    """Whether test images are turned grey first."""
     tile: int = 0
     """Largest side of a tile in input pixels, a multiple of 16; 0 takes images whole."""
     ensemble: bool = False
@@ -35,16 +40,30 @@ class Plan:
         return [Protocol(self.task, self.scale, level, channels) for level in self.levels or LEVELS[self.task]]
 
     def folders(self) -> list[Path]:
-        """Return the folders of the test sets; raises FileNotFoundError for one that is not there."""
+        """Return the folders of the test sets.
+
+        They are those that `sets` names, or else the paper's for the task, or else `data` itself if it is a test set,
+        or else each folder in it. Raises FileNotFoundError for a named set that is not there.
+        """
         if self.sets:
             return [find_set(self.data, name) for name in self.sets]
         usual = [self.data / name for name in SETS[self.task] if (self.data / name).is_dir()]
-        return usual or [self.data]
+        if usual or _is_set(self.data):
+            return usual or [self.data]
+        return sorted(folder for folder in self.data.glob("*/") if any(map(is_image, folder.rglob("*"))))
+
+
+def _is_set(folder: Path) -> bool:
+    """Tell whether a folder is a test set rather than a folder of them; one without images is, for its error."""
+    if not folder.is_dir() or (folder / "HR").is_dir() or any(map(is_image, folder.iterdir())):
+        return True
+    return not any(map(is_image, folder.rglob("*")))
 
 
 def find_set(data: Path, name: str) -> Path:
     """Return the folder of a test set; raises FileNotFoundError if it is not there."""
     if not (data / name).is_dir():
-        there = ", ".join(sorted(path.name for path in data.glob("*/"))) if data.is_dir() else "no such folder"
-        raise FileNotFoundError(f"no test set {name} in {data} ({there})")
+        there = ", ".join(sorted(path.name for path in data.glob("*/"))) or "nothing"
+        reason = f"it has {there}" if data.is_dir() else "that folder does not exist"
+        raise FileNotFoundError(f"no test set {name} in {data}; {reason}")
     return data / name

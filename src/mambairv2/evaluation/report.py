@@ -10,6 +10,7 @@ from dataclasses import asdict
 from mambairv2.evaluation.evaluate import Result, Score, mean
 
 BASE = {"sr": "bicubic", "denoise": "noisy", "jpeg": "JPEG"}
+"""What the baseline of a task is called."""
 
 
 def to_json(results: list[Result], about: dict[str, object]) -> str:
@@ -51,22 +52,29 @@ def to_markdown(results: list[Result], title: str, images: bool = True) -> str:
 
 def _sets(results: list[Result], base: str) -> str:
     methods = list(dict.fromkeys(method for result in results for method in result.published))
-    rows = [["set", "images", "ours", base, "gain", *methods]]
+    restored = any(result.restored for result in results)
+    rows = [["set", "images", *_heads(base, restored), *methods]]
     for result in results:
-        score = mean(result.scores)
         others = [pair(*result.published[m]) if m in result.published else "" for m in methods]
-        ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
-        gain = f"{score.psnr - score.base_psnr:+.2f}"
-        rows.append([result.name, str(len(result.scores)), ours, below, gain, *others])
+        figures = _figures(mean(result.scores), restored)
+        rows.append([result.name, str(len(result.scores)), *figures, *others])
     return table(rows)
 
 
 def _images(result: Result, base: str) -> str:
-    rows = [["image", "ours", base, "gain", "seconds"]]
-    for score in result.scores:
-        ours, below = pair(score.psnr, score.ssim), pair(score.base_psnr, score.base_ssim)
-        rows.append([score.image, ours, below, f"{score.psnr - score.base_psnr:+.2f}", f"{score.seconds:.1f}"])
+    rows = [["image", *_heads(base, result.restored), "seconds"]]
+    rows += [[s.image, *_figures(s, result.restored), f"{s.seconds:.1f}"] for s in result.scores]
     return table(rows)
+
+
+def _heads(base: str, restored: bool) -> list[str]:
+    return ["ours", base, "gain"] if restored else [base]
+
+
+def _figures(score: Score, restored: bool) -> list[str]:
+    """Return the cells below `_heads`."""
+    below = pair(score.base_psnr, score.base_ssim)
+    return [pair(score.psnr, score.ssim), below, f"{score.psnr - score.base_psnr:+.2f}"] if restored else [below]
 
 
 def pair(psnr: float, ssim: float | None) -> str:

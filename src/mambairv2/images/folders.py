@@ -30,6 +30,11 @@ def find_data(path: str | Path) -> Path:
     raise FileNotFoundError(f"no folder {path}; looked at {looked}{hint}")
 
 
+def is_image(path: Path) -> bool:
+    """Tell whether a path is a file with the suffix of an image."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
 def list_images(folders: Iterable[Path]) -> list[Path]:
     """Return the image files below folders, by suffix, sorted within each folder.
 
@@ -39,7 +44,7 @@ def list_images(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}")
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = sorted(filter(is_image, folder.rglob("*")))
         if not found:
             raise FileNotFoundError(f"no images in {folder}")
         files += found
