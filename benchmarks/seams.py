@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from mambairv2.images.reading import open_picture
+from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.restorer import OVERLAP, TILE, Restorer
-from mambairv2.restoration.tiling import Grid, restore_rows
+from mambairv2.restoration.tiling import restore_rows
 
 SIZE = 520, 600
 LEAST_PSNR, LARGEST_RATIO = 45.0, 1.02

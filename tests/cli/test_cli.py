@@ -1,4 +1,3 @@
-import os
 import re
 import signal
 import subprocess
@@ -6,27 +5,20 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from mambairv2.batch.jobs import BatchError, Naming, plan_batch
+from mambairv2.cli.info import PURPOSES
 from mambairv2.cli.main import app
-from mambairv2.network.config import MambaIRv2Config
-from mambairv2.network.model import MambaIRv2
-from mambairv2.tasks import weights_name
-from mambairv2.weights.save import save_model
+from mambairv2.ops import backends
+from mambairv2.ops.library import loader
+from run_python import ENVIRONMENT
+from small_weights import save_tiny
 from stand_in import load, picture
-
-TINY = {"embed_dim": 8, "d_state": 4, "depths": (1,), "num_heads": (2,), "inner_rank": 4, "num_tokens": 8}
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_model(MambaIRv2(MambaIRv2Config(**TINY)), path)
-    return str(path)
+    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def test_one_file_goes_beside_itself(photos, weights):
 
 
 def test_what_a_long_file_takes_is_told_before_it_begins(photos, weights, monkeypatch):
-    monkeypatch.setattr("mambairv2.cli.restore.LONG", 0)
+    monkeypatch.setattr("mambairv2.cli.restore_view.LONG", 0)
     monkeypatch.setattr("mambairv2.restoration.restorer.MEASURED", 1)
     monkeypatch.setattr("mambairv2.ops.slow_note", lambda device: None)
     line = run("restore", photos / "a.png", "--weights", weights).stderr
@@ -150,30 +142,17 @@ def test_an_empty_folder_is_an_error(tmp_path, weights):
 def test_info_says_what_is_there():
     result = run("info")
     assert result.exit_code == 0
-    for word in (
-        "mambairv2",
-        "python",
-        "torch",
-        "threads",
-        "libvips",
-        "device",
-        "backend",
-        "weights",
-        "reference",
-    ):
+    for word in ("mambairv2", "python", "torch", "threads", "libvips", "device", "weights", "reference"):
         assert word in result.stdout
+    for name, missing in backends().items():
+        state = f"missing, {missing}" if missing else "available"
+        isa = f" ({loader.isa()})" if name == "native" and not missing else ""
+        assert f"backend    {name}: {state}{isa}; {PURPOSES[name]}\n" in result.stdout
 
 
-def test_help_and_version_need_no_torch():
-    code = (
-        "import sys; from typer.testing import CliRunner; from mambairv2.cli.main import app;"
-        "r = CliRunner().invoke(app, sys.argv[1:]); print(r.stdout, r.exception);"
-        "sys.exit(r.exit_code or 'torch' in sys.modules)"
-    )
-    for arguments in (["--help"], ["restore", "--help"], ["--version"]):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "mambairv2" in done.stdout.lower()
+def test_info_says_why_native_is_missing(monkeypatch):
+    monkeypatch.setattr("mambairv2.ops.library.loader.unavailable", lambda: "no compiler was there")
+    assert "backend    native: missing, no compiler was there; " in run("info").stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
@@ -201,49 +180,6 @@ app(sys.argv[1:])
     assert process.returncode == code
     left = files(out)
     assert left == [] if number != signal.SIGKILL else all(name.startswith(".mambairv2-") for name in left)
-
-
-def targets(*inputs, naming, **options):
-    return [job.target for job in plan_batch(inputs, naming, **options).jobs]
-
-
-def test_names_of_outputs(photos, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    named = Naming(mark="_x2")
-    assert targets("photos/a.png", naming=named) == ["photos/a_x2.png"]
-    assert targets("x.heic", "y", naming=named) == ["x_x2.png", "y_x2.png"]
-    assert targets("photos/a.png", naming=Naming("out/")) == ["out/a.png"]
-    assert targets("photos/a.png", naming=Naming("new.webp")) == ["new.webp"]
-    inner = ["out/a.png", "out/b.TIF", "out/bad.jpg", "out/inner/c.jpg"]
-    assert targets("photos", naming=Naming("out"), recursive=True) == inner
-    # An output folder inside the input folder is not taken for input.
-    (photos / "out").mkdir()
-    picture(4, 4, 3).pngsave(str(photos / "out" / "old.png"))
-    assert targets("photos", naming=Naming("photos/out"), recursive=True) == [f"photos/{name}" for name in inner]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "naming", "message"),
-    [
-        (["a/x.png", "b/x.png"], Naming("out"), "a/x.png and b/x.png: would both become out/x.png"),
-        (["x.heic", "x.gif"], Naming(), "would both become x_restored.png"),
-        (["a.png", "b.png"], Naming("one.png"), "one file for several inputs"),
-        (["photos"], Naming("photos"), "would replace an input"),
-        (["photos/a.png"], Naming("photos/inner/../a.png"), "would replace an input"),
-    ],
-)
-def test_outputs_that_collide_are_refused(photos, tmp_path, monkeypatch, inputs, naming, message):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(BatchError, match=message):
-        plan_batch(inputs, naming)
-
-
-def test_names_of_packaged_weights():
-    assert [weights_name("sr"), weights_name("sr", 4), weights_name("denoise"), weights_name("jpeg", 1)] == [
-        "sr-x2", "sr-x4", "denoise", "jpeg",
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match="denoise comes at scale 1, got 2"):
-        weights_name("denoise", 2)
 
 
 def test_entry_point_runs_as_a_module():

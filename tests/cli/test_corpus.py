@@ -1,6 +1,7 @@
 """The whole command line over a corpus of files, good and bad, with a network that only enlarges and blurs."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import corpus.encoders
 from mambairv2.cli.main import app
+from mambairv2.weights.packaged import PRETRAINED
 from stand_in import StandIn, load
 
 SCALE = 2
@@ -27,6 +29,7 @@ def small_network(monkeypatch):
 def restore(*arguments):
     """Run the command line; returns its exit code and the lines of stdout and stderr."""
     done = CliRunner().invoke(app, ["restore", *map(str, arguments), "--tile", "64", "--overlap", "16"])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout.splitlines(), done.stderr.splitlines()
 
 
@@ -102,7 +105,7 @@ def test_every_good_file_keeps_its_size_depth_channels_profile_and_orientation(g
 
 @contextmanager
 def nobody():
-    """Without the rights of root."""
+    """Without the rights of root. What is imported, or read, in this context must be readable by anybody."""
     if os.geteuid() != 0:
         yield
         return
@@ -121,7 +124,23 @@ def bad_files():
         yield folder, corpus.bad(folder)
 
 
-def test_every_bad_file_gets_one_line_that_names_it_and_the_remedy_and_no_output(bad_files):
+@pytest.fixture
+def anywhere(bad_files, monkeypatch):
+    """Let the clone lie where `nobody` cannot read: weights are copied out of it, modules are imported beforehand.
+
+    Modules that a run imports late are imported by a run that restores and by one that cannot write.
+    """
+    folder, _ = bad_files
+    packaged = folder / "packaged"
+    packaged.mkdir(exist_ok=True)
+    shutil.copy(PRETRAINED / "sr-x2.safetensors", packaged)
+    monkeypatch.setattr("mambairv2.weights.packaged.PRETRAINED", packaged)
+    corpus.encoders.vips(corpus.encoders.eight(corpus.encoders.scene())).pngsave(str(packaged / "a.png"))
+    assert restore(packaged / "a.png", "--overwrite")[0] == 0
+    assert restore(packaged / "a.png", "-o", f"{packaged}/a.png/no folder/")[0] == 1
+
+
+def test_every_bad_file_gets_one_line_that_names_it_and_the_remedy_and_no_output(bad_files, anywhere):
     folder, expected = bad_files
     assert len(expected) >= 40
     problems = {}
@@ -141,7 +160,7 @@ def test_every_bad_file_gets_one_line_that_names_it_and_the_remedy_and_no_output
     assert problems == {}
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_another_one_taken(bad_files):
+def test_a_folder_that_cannot_be_written_is_told_and_another_one_taken(bad_files, anywhere):
     folder, _ = bad_files
     locked, out = folder / "locked", folder / "elsewhere"
     locked.mkdir()

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mambairv2.restoration.tiling import Grid, ramps, restore_rows, spans
+from mambairv2.restoration.grid import Grid, spans
+from mambairv2.restoration.tiling import ramps, restore_rows
 from stand_in import StandIn
 
 sides = st.integers(1, 3000)

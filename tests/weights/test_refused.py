@@ -66,7 +66,7 @@ def test_truncated_files(model, state, tmp_path, kind, part):
         save_model(model, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: part if isinstance(part, int) else int(part * len(whole))])
-    refused(path, r"is damaged|no whole safetensors|no weights file")
+    refused(path, r"is damaged|not a whole safetensors|no weights file")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -76,7 +76,7 @@ def test_files_that_are_no_weights(tmp_path, suffix):
     refused(path, "is empty")
     for content in (b"hello, this is a text\n" * 9, b"<!DOCTYPE html><html></html>", b"version https://git-lfs"):
         path.write_bytes(content)
-        refused(path, "no weights file" if suffix == "pth" else "no whole safetensors")
+        refused(path, "no weights file" if suffix == "pth" else "not a whole safetensors")
     refused(tmp_path, "is a folder")
     refused(tmp_path / "none.pth", "no such weights; give a file, or one of the packaged names")
 
@@ -189,3 +189,19 @@ def small_files(tmp_path_factory):
     save_model(small, folder / "w.pth")
     torch.save({"params": published_state(small)}, folder / "w.old.pth", _use_new_zipfile_serialization=False)
     return {path.name.partition(".")[2]: (path, path.read_bytes()) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"[]", b"{", b"\xff\xfe", b'{"a": 3}', b'{"a": {"shape": 3}}', b'{"a": {"shape": [Infinity]}}',
+     b'{"a": {"shape": [-1]}}', b'{"a": {"shape": [1e400, true]}}', b'{"__metadata__": 7}', b"[" * 10**5],
+)  # fmt: skip
+def test_headers_that_lie_are_refused(tmp_path, header):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match=r"w\.safetensors: is not a whole safetensors file") as caught:
+        read_config(path)
+    assert "\n" not in str(caught.value)
+    path.write_bytes(b"\xff" * 8 + header)
+    with pytest.raises(WeightsError, match="header too large"):
+        read_config(path)

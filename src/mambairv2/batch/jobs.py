@@ -62,8 +62,12 @@ def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False
     if naming.output is not None:
         naming = replace(naming, output=storage.tidy(naming.output))
     exact = naming.output is not None and not _means_folder(naming.output)
-    if exact and not single and storage.split(naming.output or "")[2].lower() in FORMATS:
-        raise BatchError(f"{naming.output}: is one file for several inputs; give a folder")
+    if exact and naming.output is not None:
+        writable = (suffix := storage.split(naming.output)[2]).lower() in FORMATS
+        if writable and not single:
+            raise BatchError(f"{naming.output}: is one file for several inputs; give a folder")
+        if single and not writable:
+            raise BatchError(f"{naming.output}: {cannot_write(suffix)}")
     jobs: list[Job] = []
     for path in listed:
         if path in folders:

@@ -8,22 +8,15 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+import ray
+from ray.exceptions import RayError
+
 from mambairv2.batch.jobs import Job
-from mambairv2.batch.worker import Outcome, Reading, Watcher, Work
+from mambairv2.batch.outcome import EngineError, Outcome, Reading, Watcher
+from mambairv2.batch.work import Work
 from mambairv2.files import atomic, storage
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.restorer import Network, Restorer, Tile
-
-try:
-    import ray
-    from ray.exceptions import RayError
-except ImportError as error:
-    raise ImportError("--engine ray needs `pip install 'mambairv2[ray]'`") from error
-
-
-class EngineError(RuntimeError):
-    """A cluster that cannot do the work; the message is one line."""
-
 
 ATTEMPTS = 3
 """Workers that may die over one file before it is given up."""

@@ -16,11 +16,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
+from typing import TYPE_CHECKING
 
 from mambairv2.files.atomic import PREFIX
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
 """Stores where a file that is put appears once it is complete; elsewhere it is put beside, then moved."""
@@ -212,6 +213,8 @@ def write_text(text: str, place: str) -> None:
 
 def _open(place: str) -> tuple[AbstractFileSystem, str]:
     with _reaching(place):
+        from fsspec.core import url_to_fs  # here, since local files do without
+
         fs, path = url_to_fs(place)
         return fs, str(path)
 

@@ -22,10 +22,11 @@ from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
 from mambairv2.restoration.device import pick_device
+from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.memory import bytes_per_pixel, free_memory, out_of_memory, used_memory
 from mambairv2.restoration.results import Estimate, Restored
 from mambairv2.restoration.self_ensemble import self_ensemble as ensemble
-from mambairv2.restoration.tiling import Grid, Progress, restore_rows
+from mambairv2.restoration.tiling import Progress, restore_rows
 from mambairv2.weights.load import load_model
 
 Tile = int | Literal["auto", "whole"]
@@ -67,7 +68,7 @@ class Restorer:
         self.device = pick_device(device)
         self.model = load_model(weights, device=self.device) if isinstance(weights, str | Path) else weights
         self.model = self.model.to(self.device).eval()
-        self.tile, self.overlap = tile, overlap
+        self.tile, self.overlap, self.self_ensemble = tile, overlap, self_ensemble
         self._tile = ensemble(self._run) if self_ensemble else self._run
         self._pace: float | None = None
         self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -108,5 +109,5 @@ def _ratio(hidden: int, dim: int) -> float:
     """Return the smallest tidy ratio with int(dim · ratio) == hidden."""
     ratio = hidden / dim
     while int(dim * ratio) < hidden:
-        ratio += 1e-9
+        ratio += max(1e-9, math.ulp(ratio))
     return ratio

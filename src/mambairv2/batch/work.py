@@ -1,66 +1,20 @@
-"""One file of many on its way: fetched, restored, put; and a run's files one after another on this machine."""
+"""One file of many on its way: fetched, restored, put where it belongs."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from mambairv2.batch.jobs import Job
+from mambairv2.batch.outcome import Outcome, Reading
 from mambairv2.files import storage
 from mambairv2.images.errors import ImageError
-from mambairv2.images.formats import MAX_PIXELS, SaveOptions
 from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.results import Estimate
 from mambairv2.restoration.tiling import Progress
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What of a file is read and how its output is written, as for `Restorer.restore_file`."""
-
-    options: SaveOptions | None = None
-    page: int | None = None
-    max_pixels: int = MAX_PIXELS
-
-
-@dataclass
-class Outcome:
-    """What became of a job."""
-
-    job: Job
-    digest: str = ""
-    """Of the input; empty if it could not be read."""
-    error: str | None = None
-    """One line that names the file; None if all went well."""
-    unchanged: bool = False
-    """The output is there already, made from the same input."""
-    size: tuple[int, int] = (0, 0)
-    """Height and width of the input."""
-    scale: int = 1
-    seconds: float = 0.0
-    bytes: int = 0
-    """Of the output."""
-    notes: tuple[str, ...] = ()
-
-
-class Watcher(Protocol):
-    """Who is told how the jobs go, from several threads; what it raises ends the run."""
-
-    def begun(self, job: Job) -> Progress:
-        """A job is about to be restored, or handed to a worker; gives what to call as its tiles are done."""
-
-    def planned(self, job: Job, estimate: Estimate) -> None:
-        """What it will take."""
-
-    def done(self, outcome: Outcome) -> None:
-        """What became of it."""
 
 
 class Work:
@@ -155,39 +109,3 @@ class Work:
         if isinstance(error, OSError) and error.strerror:
             return f"{job.source}: {error.strerror.lower()}"
         return f"{job.source}: {text if isinstance(error, MemoryError) else f'{type(error).__name__}: {text}'}"
-
-
-def restore_here(restorer: Restorer, works: Iterable[Work], watcher: Watcher) -> None:
-    """Restore on this machine, one after another: while one is restored the next is fetched and the last is put."""
-
-    def finish(work: Work) -> None:
-        watcher.done(work.put())
-
-    with ThreadPoolExecutor(1) as fetching, ThreadPoolExecutor(1) as putting:
-        last: Future[None] | None = None
-        for work in _ahead(works, fetching):
-            if not work.settled:
-                job = work.outcome.job
-                work.restore(restorer, watcher.begun(job), partial(watcher.planned, job))
-            if last is not None:
-                last.result()
-            last = putting.submit(finish, work)
-        if last is not None:
-            last.result()
-
-
-def _ahead(works: Iterable[Work], fetching: ThreadPoolExecutor) -> Iterator[Work]:
-    """Fetch each work while the one before it is in use."""
-
-    def fetch(work: Work) -> Work:
-        work.fetch()
-        return work
-
-    coming: Future[Work] | None = None
-    for work in works:
-        following = fetching.submit(fetch, work)
-        if coming is not None:
-            yield coming.result()
-        coming = following
-    if coming is not None:
-        yield coming.result()

@@ -1,0 +1,45 @@
+"""How a command ends: its exit codes, errors in one line, and signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+
+def complain(message: str) -> None:
+    """Print an error in one line."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """End the command with exit code 2 where its options, weights or names are wrong: a ValueError, one line."""
+    try:
+        yield
+    except ValueError as error:
+        complain(str(error))
+        raise typer.Exit(USAGE) from None
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Unwind on Ctrl-C and SIGTERM, so that temporary files are removed, and exit with the code of the signal."""
+
+    def stop(*_: object) -> NoReturn:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("interrupted; finished files are kept, and the same command continues")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,83 @@
+"""The options of `restore` and their help."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+_MANY, _WRITING, _NETWORK = "Many files", "Outputs", "Network"
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(help="Images, folders, or quoted patterns such as 'a/**/*.png'; local, or remote such as s3://…"),
+]
+Output = typer.Option(
+    "--output",
+    "-o",
+    help="A file for one input, else a folder; local, or remote such as s3://… Default: beside inputs.",
+)
+Page = typer.Option(min=0, help="Page or frame of a file that holds several; the first is 0. Default: all.")
+MaxPixels = typer.Option(min=1, help="Refuse larger images. This guards against decompression bombs.")
+
+Task = typer.Option("--task", help="What to do; it chooses among the packaged weights.", rich_help_panel=_NETWORK)
+Scale = typer.Option(help="Enlargement of --task sr: 2, 3 or 4. Default: 2.", rich_help_panel=_NETWORK)
+Weights = typer.Option(
+    help="Weights to use instead of --task: a packaged name (see `mambairv2 models`), or a .safetensors or .pth file.",
+    rich_help_panel=_NETWORK,
+)
+TileSide = typer.Option(
+    help="Largest side of a tile in input pixels, a multiple of 16. Default: 256, less if memory is short.",
+    rich_help_panel=_NETWORK,
+)
+Overlap = typer.Option(help="Input pixels that neighbouring tiles share, a multiple of 16.", rich_help_panel=_NETWORK)
+Whole = typer.Option("--whole", help="Do not tile, however much memory that takes.", rich_help_panel=_NETWORK)
+Ensemble = typer.Option(
+    "--self-ensemble",
+    help="Average over eight rotations and reflections. Slightly better, 8 times slower.",
+    rich_help_panel=_NETWORK,
+)
+
+Extension = typer.Option(
+    "--format", help="Format of outputs: png, jpg, webp or tif. Default: that of the input.", rich_help_panel=_WRITING
+)
+Quality = typer.Option(
+    min=1, max=100, help="Quality of JPEG and WebP. 100 makes WebP lossless.", rich_help_panel=_WRITING
+)
+Compression = typer.Option(
+    min=0, max=9, help="Compression of PNG and TIFF, from 0 (none) to 9 (smallest).", rich_help_panel=_WRITING
+)
+Strip = typer.Option("--strip", help="Leave out all metadata but the colour profile.", rich_help_panel=_WRITING)
+Suffix = typer.Option(help="Added to the names of outputs, such as _big.", rich_help_panel=_WRITING)
+SkipExisting = typer.Option("--skip-existing", help="Leave outputs that exist as they are.", rich_help_panel=_WRITING)
+Overwrite = typer.Option(
+    "--overwrite", help="Replace outputs that exist. Inputs are never replaced.", rich_help_panel=_WRITING
+)
+
+Recursive = typer.Option("--recursive", "-r", help="Include the subfolders of folders.", rich_help_panel=_MANY)
+Record = typer.Option(
+    "--manifest",
+    help="Record by which an interrupted run continues, or none. Default: manifest.jsonl in the output folder.",
+    rich_help_panel=_MANY,
+)
+Fresh = typer.Option("--fresh", help="Restore again what the manifest records as done.", rich_help_panel=_MANY)
+Engine = typer.Option(
+    help="local: this machine. ray: the Ray cluster of RAY_ADDRESS, or one on this machine.", rich_help_panel=_MANY
+)
+Workers = typer.Option(
+    min=1, help="Processes of --engine ray. Default: one a GPU, or one a machine.", rich_help_panel=_MANY
+)
+
+
+def _known_device(device: str) -> str:
+    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", device):
+        raise typer.BadParameter(f"unknown device {device}; choose auto, cpu, cuda or cuda:1")
+    return device
+
+
+Device = typer.Option(
+    help="auto, cpu, cuda, cuda:1 … auto takes a CUDA GPU if there is one.",
+    callback=_known_device,
+    rich_help_panel=_NETWORK,
+)

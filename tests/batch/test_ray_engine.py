@@ -1,0 +1,97 @@
+"""A cluster with a worker, or a machine, that dies."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from folder_runs import fill, outputs
+
+from mambairv2.batch.jobs import Job
+from mambairv2.batch.outcome import Reading
+from mambairv2.restoration.restorer import Restorer
+from stand_in import StandIn, picture
+
+
+class Deadly(StandIn):
+    """Kills its process the first time it sees an image of a certain width."""
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = marker
+
+    def forward(self, x):
+        if x.shape[-1] >= 40 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Ray, whose workers find the modules of the tests."""
+    module = pytest.importorskip("ray", reason="ray is not installed: pip install 'mambairv2[ray]'")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    monkeypatch.setenv("RAY_DISABLE_MEMORY_MONITOR", "1")
+    yield module
+    module.shutdown()
+
+
+def restored_on_ray(tmp_path, network, done=lambda outcome: None):
+    """Six files by two workers, and the same files here, to compare."""
+    from mambairv2.batch.ray_engine import Setup, restore_on_ray
+
+    photos, out, here = (tmp_path / name for name in ("photos", "out", "here"))
+    fill(photos, 6)
+    picture(10, 40, 3).pngsave(str(photos / "002.png"))
+    jobs = [Job(str(path), str(out / path.name)) for path in sorted(photos.iterdir())]
+    out.mkdir()
+    here.mkdir()
+    outcomes = []
+
+    def told(outcome):
+        outcomes.append(outcome)
+        done(outcome)
+
+    watcher = SimpleNamespace(begun=lambda job: None, done=told)
+    restore_on_ray(Setup(network, "cpu", "auto", 16, False), jobs, Reading(), watcher, 2)
+    assert [outcome.error for outcome in outcomes] == [None] * len(jobs)
+    assert {outcome.job for outcome in outcomes} == set(jobs)
+    for job in jobs:
+        Restorer(StandIn(), "cpu").restore_file(job.source, here / Path(job.target).name)
+    return outputs(out), outputs(here)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_file_done(tmp_path, ray):
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    there, here = restored_on_ray(tmp_path, Deadly(tmp_path / "killed"))
+    assert (tmp_path / "killed").exists()
+    assert there == here
+
+
+class Slow(StandIn):
+    def forward(self, x):
+        time.sleep(0.5)
+        return super().forward(x)
+
+
+@pytest.mark.skipif("MAMBAIRV2_CLUSTER" not in os.environ, reason="takes half a minute: MAMBAIRV2_CLUSTER=1")
+def test_a_machine_that_dies_is_done_without(tmp_path, ray):
+    """Two nodes of a cluster on this machine, each with a worker; the second is killed once a file is done."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    raylet = second.all_processes["raylet"][0].process
+    try:
+        there, here = restored_on_ray(tmp_path, Slow(), lambda outcome: raylet.kill())
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert raylet.poll() == -signal.SIGKILL
+    assert there == here
