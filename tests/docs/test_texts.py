@@ -21,7 +21,10 @@ OTHERS = {
 }
 """Options of torchrun, pip and mkdocs."""
 SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "tests" / "fuzz.py"]
-FOLDERS = ("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/", "network/", "ops/", "weights/")
+FOLDERS = (
+    *("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/"),
+    *("batch/", "cli/", "files/", "images/", "network/", "ops/", "restoration/", "training/", "weights/"),
+)
 WIDTH = 100
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 
