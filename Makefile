@@ -9,7 +9,7 @@ SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*)
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m mambairv2.demo
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
