@@ -17,13 +17,13 @@ def test_data_is_looked_for_here_and_below_the_variable(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         find_data("data/other")
     places = f"{tmp_path / 'here' / 'data' / 'other'} and {tmp_path / 'there' / 'data' / 'other'}"
-    assert str(caught.value) == f"no folder data/other; looked at {places}"
+    assert str(caught.value) == f"no folder data/other (looked at {places})"
 
 
 def test_without_the_variable_it_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAMBAIRV2_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"no folder nowhere; looked at .*nowhere; set MAMBAIRV2_DATA if"):
+    with pytest.raises(FileNotFoundError, match=r"\(looked at .*nowhere; MAMBAIRV2_DATA is not set\)$"):
         find_data("nowhere")
 
 

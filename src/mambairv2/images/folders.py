@@ -26,8 +26,7 @@ def find_data(path: str | Path) -> Path:
         if place.is_dir():
             return place
     looked = " and ".join(str(place.absolute()) for place in places)
-    hint = "" if root else f"; set {DATA} if it lies below another folder"
-    raise FileNotFoundError(f"no folder {path}; looked at {looked}{hint}")
+    raise FileNotFoundError(f"no folder {path} (looked at {looked}{'' if root else f'; {DATA} is not set'})")
 
 
 def is_image(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Training: set up, fit, validate, save; one state, one loop for every task and any hardware."""
+"""The training loop: set up, step, log, save, roll back; the same for every task and any hardware."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mambairv2.evaluation.evaluate import Score, evaluate_set, mean, whole_images
-from mambairv2.evaluation.protocol import Protocol
 from mambairv2.network.backends import slow_note
 from mambairv2.training.checkpoint import load_checkpoint, save_checkpoint
 from mambairv2.training.data.patches import Batch, loader
@@ -16,10 +14,11 @@ from mambairv2.training.ema import averaged
 from mambairv2.training.log import Reporter
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
-from mambairv2.training.setup import Options, estimate, find_validation, make_fabric, open_patches, resume, setup
+from mambairv2.training.setup import Options, estimate, make_fabric, open_patches, resume, setup
 from mambairv2.training.signals import stop_signals
 from mambairv2.training.state import State
 from mambairv2.training.step import step
+from mambairv2.training.validation import find_validation, validate_if_due
 from mambairv2.weights.save import save_model
 
 AVERAGED = "ema.safetensors"  # in the folder of a run
@@ -39,7 +38,7 @@ def train(recipe: Recipe, options: Options) -> bool:
     reporter = Reporter(options.run, recipe.train.iterations, silent, board)
     with fabric.rank_zero_first():
         patches = open_patches(recipe, options, reporter)
-    validation = find_validation(recipe, options, reporter)
+    validation = find_validation(recipe, options.validation, reporter)
     state = setup(fabric, precision, recipe, options.run, patches)
     resume(state, options, reporter)
     if note := slow_note(fabric.device.type):
@@ -132,36 +131,6 @@ def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, report
     reporter.write(line)
     reporter.advance(state.iteration, line)
     return stop
-
-
-def validate(state: State, folder: Path) -> dict[str, Score]:
-    """Measure the averaged weights on the recipe's validation sets, whole images, by the evaluation code."""
-    recipe = state.recipe
-    first = {"sr": 0, "denoise": int(recipe.data.sigma[0]), "jpeg": recipe.data.quality[0]}
-    level = recipe.keep.validation_level or first[recipe.data.task]
-    protocol = Protocol(recipe.data.task, recipe.model.upscale, level, recipe.model.in_channels)
-    with averaged(state.network, state.ema):
-        restore = whole_images(state.network)
-        return {name: mean(evaluate_set(restore, folder / name, protocol)) for name in recipe.keep.validation_sets}
-
-
-def validate_if_due(state: State, folder: Path | None, reporter: Reporter) -> None:
-    """Validate in the first process and write the figures, where they are due and not in the log yet.
-
-    Nothing without a folder of test sets.
-    """
-    every, at = state.recipe.keep.validate_every, state.iteration
-    due = every and (at % every == 0 or at == state.recipe.train.iterations)
-    if folder is None or not due:
-        return
-    if state.fabric.is_global_zero and at not in reporter.validated:
-        line: dict[str, object] = {"iteration": at}
-        for name, score in validate(state, folder).items():
-            line |= {f"{name}/psnr": round(score.psnr, 4), f"{name}/ssim": round(score.ssim, 5)}
-            figures = f"{score.psnr:.3f} dB, {score.ssim:.4f}; input {score.base_psnr:.3f} dB"
-            reporter.say(f"iteration {at}: {name} {figures} ({score.seconds:.0f} s)")
-        reporter.write(line)
-    state.fabric.barrier()
 
 
 def save(state: State, reporter: Reporter, must: bool = False) -> None:

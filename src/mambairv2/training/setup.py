@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
-from mambairv2.evaluation.plan import find_set
 from mambairv2.images.folders import find_data
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training.checkpoint import checkpoints, load_checkpoint
@@ -80,9 +79,15 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
 
 
 def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patches:
-    """Open the recipe's images, decoding them first where that has not been done."""
-    folders = options.data or tuple(find_data(folder) for folder in recipe.data.folders)
-    inputs = tuple(find_data(folder) for folder in recipe.data.input_folders)
+    """Open the recipe's images, decoding them first where that has not been done.
+
+    Raises FileNotFoundError for folders that are not there or have no images.
+    """
+    try:
+        folders = options.data or tuple(map(find_data, recipe.data.folders))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; give the folder of training images by --data") from None
+    inputs = tuple(map(find_data, recipe.data.input_folders))
 
     def tick(done: int, total: int) -> None:
         if done % 100 == 0:
@@ -92,23 +97,6 @@ def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patche
     for fault in cache.skipped:
         reporter.say(f"left out: {fault}")
     return Patches(cache, recipe.data, (recipe.seed, 0))
-
-
-def find_validation(recipe: Recipe, options: Options, reporter: Reporter) -> Path | None:
-    """Find the folder of test sets; without one the run goes unvalidated, and says so.
-
-    Raises FileNotFoundError if one of the recipe's sets is not in it.
-    """
-    if not recipe.keep.validate_every:
-        return None
-    try:
-        folder = options.validation or find_data(recipe.keep.validation_folder)
-    except FileNotFoundError as error:
-        reporter.say(f"no validation: {error}; --validation FOLDER says where")
-        return None
-    for name in recipe.keep.validation_sets:
-        find_set(folder, name)
-    return folder
 
 
 def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
