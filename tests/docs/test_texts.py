@@ -17,9 +17,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 OPTION = re.compile(r"--[a-z][a-z-]+")
 OTHERS = {
     *("--standalone", "--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
-    *("--extra-index-url", "--strict"),
+    *("--extra-index-url", "--upgrade"),
 }
-"""Options of torchrun, pip and mkdocs."""
+"""Options of torchrun and pip."""
 SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "tests" / "fuzz.py"]
 FOLDERS = (
     *("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/"),
