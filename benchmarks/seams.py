@@ -21,7 +21,8 @@ import torch
 
 from mambairv2.images.reading import open_picture
 from mambairv2.restoration.grid import Grid
-from mambairv2.restoration.restorer import OVERLAP, TILE, Restorer
+from mambairv2.restoration.planning import OVERLAP, TILE
+from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.tiling import restore_rows
 
 SIZE = 520, 600

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mambairv2.restoration.grid import Grid
-from mambairv2.restoration.restorer import OVERLAP, TILE, Restorer
+from mambairv2.restoration.planning import OVERLAP, TILE
+from mambairv2.restoration.restorer import Restorer
 from mambairv2.weights import packaged
 from seams import LARGEST_RATIO, LEAST_PSNR, cost, crop, psnr, seam_ratio, tiled
 

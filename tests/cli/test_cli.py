@@ -54,7 +54,7 @@ def test_one_file_goes_beside_itself(photos, weights):
 
 def test_what_a_long_file_takes_is_told_before_it_begins(photos, weights, monkeypatch):
     monkeypatch.setattr("mambairv2.cli.restore_view.LONG", 0)
-    monkeypatch.setattr("mambairv2.restoration.restorer.MEASURED", 1)
+    monkeypatch.setattr("mambairv2.restoration.forecast.MEASURED", 1)
     monkeypatch.setattr("mambairv2.ops.slow_note", lambda device: None)
     line = run("restore", photos / "a.png", "--weights", weights).stderr
     told = r"12x9 \(0.0 megapixels\), 1 tile of 12x9, about \d\.\d GiB of memory, about 0:00:0\d\n"
@@ -69,8 +69,8 @@ def test_a_device_without_its_kernels_is_told(photos, weights, monkeypatch):
 
 
 def test_a_tile_larger_than_memory_is_told_before_it_begins(photos, weights, monkeypatch):
-    monkeypatch.setattr("mambairv2.restoration.restorer.free_memory", lambda device: 100)
-    monkeypatch.setattr("mambairv2.restoration.restorer.used_memory", lambda: 2**30)
+    monkeypatch.setattr("mambairv2.restoration.forecast.free_memory", lambda device: 100)
+    monkeypatch.setattr("mambairv2.restoration.forecast.used_memory", lambda: 2**30)
     result = run("restore", photos / "a.png", "--weights", weights, "--whole")
     assert result.exit_code == 0
     assert result.stderr.endswith("about 1.0 GiB of memory where 1.0 GiB are free: try a smaller --tile\n")

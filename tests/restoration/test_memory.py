@@ -13,6 +13,7 @@ import torch
 from mambairv2.network.config import variant
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration import memory
+from mambairv2.restoration.footprint import bytes_per_pixel
 from mambairv2.restoration.restorer import Restorer
 from stand_in import StandIn, picture
 
@@ -73,7 +74,7 @@ def test_free_memory_of_this_machine_is_some_number_or_unknown():
 
 
 NETWORK = """
-from mambairv2.restoration.memory import bytes_per_pixel
+from mambairv2.restoration.footprint import bytes_per_pixel
 from test_memory import shallow
 model, x = shallow(sys.argv[1]), torch.rand(1, 3, 96, 96)
 with torch.inference_mode():
@@ -102,10 +103,10 @@ def test_what_a_network_takes_is_estimated_not_too_low_and_not_far_too_high(name
 
 def test_the_estimate_knows_which_backend_was_chosen():
     model = shallow("light")
-    in_torch = memory.bytes_per_pixel(model.set_backend("chunked", "sdpa", "torch"))
+    in_torch = bytes_per_pixel(model.set_backend("chunked", "sdpa", "torch"))
     assert in_torch == pytest.approx(424 * 48)
-    assert memory.bytes_per_pixel(model.double()) == 2 * in_torch
-    assert memory.bytes_per_pixel(model.set_backend("auto", "sdpa")) <= 2 * in_torch
+    assert bytes_per_pixel(model.double()) == 2 * in_torch
+    assert bytes_per_pixel(model.set_backend("auto", "sdpa")) <= 2 * in_torch
 
 
 HEIGHT = """

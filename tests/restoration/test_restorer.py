@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mambairv2.images.errors import ImageError
-from mambairv2.restoration import restorer as module
+from mambairv2.restoration import planning
 from mambairv2.restoration.device import pick_device
 from mambairv2.restoration.restorer import Restorer
 from stand_in import StandIn, load, picture, pixels
@@ -227,7 +227,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 def test_tiles_are_planned_from_free_memory(monkeypatch):
     one = network()
     for free, tile in [(None, 256), (10**12, 256), (25 * 2**20, 80), (0, 64)]:
-        monkeypatch.setattr(module, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(planning, "free_memory", lambda device, free=free: free)
         assert one.plan((1000, 1000)).tile == tile
     assert network(tile=96).plan((1000, 1000)).tile == 96
     assert network(tile="whole").plan((1000, 1000)).tile is None

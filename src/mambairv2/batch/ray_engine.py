@@ -16,7 +16,8 @@ from mambairv2.batch.outcome import EngineError, Outcome, Reading, Watcher
 from mambairv2.batch.work import Work
 from mambairv2.files import atomic, storage
 from mambairv2.restoration.memory import keep_freed_memory
-from mambairv2.restoration.restorer import Network, Restorer, Tile
+from mambairv2.restoration.planning import Tile
+from mambairv2.restoration.restorer import Network, Restorer
 
 ATTEMPTS = 3
 """Workers that may die over one file before it is given up."""

@@ -13,7 +13,8 @@ from mambairv2.weights.packaged import find_weights
 from mambairv2.weights.read_config import read_config
 
 if TYPE_CHECKING:
-    from mambairv2.restoration.restorer import Restorer, Tile
+    from mambairv2.restoration.planning import Tile
+    from mambairv2.restoration.restorer import Restorer
 
 
 @dataclass(frozen=True)

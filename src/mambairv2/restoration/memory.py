@@ -1,4 +1,4 @@
-"""How much memory there is, how much a network takes of it, and the allocator's policy where the process is ours."""
+"""How much memory is free, how an error says that it ran out, and the policy of the allocator."""
 
 from __future__ import annotations
 
@@ -11,41 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mambairv2.network.attention import WindowAttention
-from mambairv2.network.attentive_scan import AttentiveStateSpaceModule
-from mambairv2.network.backends import attention_backend, scan_backend
-from mambairv2.network.model import MambaIRv2
-
 _CGROUPS = Path("/sys/fs/cgroup")
-_IN_TORCH = ("sdpa", "chunked", "reference")
-"""Backends that hold what the compiled ones compute on the way."""
-
-
-def bytes_per_pixel(model: MambaIRv2) -> float:
-    """Estimate of the memory a network takes for each pixel of its input, by its size and the backends that run.
-
-    From the growth of the peak resident size over one forward pass on a CPU, float32, images of 64×64 to 384×384, for
-    each pixel and channel of `embed_dim`: native, light 31 to 71 bytes, small 50 to 56 (×4: 80 to 93), base 50 to 56
-    (×4: 63 to 91); plain torch, light 346 to 412 and small 1253 to 1343. The upper ends are those of images up to
-    160×160, whose tensors leave holes in the heap of glibc, other ones in every process. The estimate is 88, 132 (×4:
-    small 202, base 153), 424 and 1476.
-    """
-    config, weight = model.config, next(model.parameters())
-    window, heads = config.window_size, max(config.num_heads)
-    unfused = 0
-    for module in model.modules():
-        if isinstance(module, AttentiveStateSpaceModule):  # states of every token
-            backend = scan_backend(weight, module.backends.scan, config.d_state)
-            needed = 42 * config.hidden_dim * config.d_state
-        elif isinstance(module, WindowAttention):  # a row of scores for every token
-            backend = attention_backend(weight, window, module.backends.attention, heads)
-            needed = 12 * window**2 * heads
-        else:
-            continue
-        unfused = max(unfused, needed if backend in _IN_TORCH else 0)
-    body = 44 * (config.embed_dim + config.hidden_dim) + unfused
-    head = 0 if config.upsampler in ("", "pixelshuffledirect") else 26 * 64 * config.upscale**2
-    return max(body, head) * weight.element_size() / 4
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -58,8 +24,8 @@ def out_of_memory(error: BaseException) -> bool:
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory in the process rather than map and unmap it for every tensor.
 
-    Halves the time of a network on a CPU. It holds for the whole process, so only the command line calls it.
-    Returns whether it was done; it is not on other C libraries.
+    This halves the time of a network on a CPU. It holds for the whole process, so only the command line calls it.
+    Returns whether it was done. Other C libraries are left as they are.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -69,9 +35,9 @@ def keep_freed_memory() -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device: of a GPU, or of RAM within the limits of cgroups and `ulimit -v`.
+    """Return the bytes that can still be taken on a device; None where that cannot be measured.
 
-    None where it cannot be measured.
+    Of a GPU, or of RAM within the limits of cgroups and of the address space (`ulimit -v`).
     """
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,35 +13,26 @@ import torch
 from torch import Tensor
 
 from mambairv2.images.arrays import Depth, quantise
-from mambairv2.images.canvas import IN_MEMORY, Canvas
+from mambairv2.images.canvas import Canvas
 from mambairv2.images.errors import writing
 from mambairv2.images.formats import MAX_PIXELS, SaveOptions
 from mambairv2.images.picture import Picture
-from mambairv2.images.reading import DECODED, from_array, open_pages, open_picture
+from mambairv2.images.reading import from_array, open_pages, open_picture
 from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
 from mambairv2.restoration.device import pick_device
+from mambairv2.restoration.forecast import Forecaster
 from mambairv2.restoration.grid import Grid
-from mambairv2.restoration.memory import bytes_per_pixel, free_memory, out_of_memory, used_memory
+from mambairv2.restoration.planning import OVERLAP, TILE, Planner, Tile
 from mambairv2.restoration.results import Estimate, Restored
 from mambairv2.restoration.self_ensemble import self_ensemble as ensemble
 from mambairv2.restoration.tiling import Progress, restore_rows
 from mambairv2.weights.load import load_model
 
-Tile = int | Literal["auto", "whole"]
 Array = npt.NDArray[np.generic]
-Result = TypeVar("Result")
 Network = MambaIRv2
-TILE = 256
-"""Largest side of a tile unless memory is short. It is fixed, so that every machine gives the same image."""
-SMALLEST_TILE = 64
-OVERLAP = 16
-"""Chosen by `benchmarks/seams.py`, see docs/tiling.md."""
-SHARE = 0.7
-"""Of the free memory, what a plan may fill."""
-MEASURED = 2**19
-"""Pixels of an image from which on it is worth it to measure how fast the network is, for an estimate."""
+"""The network of a restorer, for rooms that do not import `network`."""
 
 
 class Restorer:
@@ -50,7 +41,7 @@ class Restorer:
     weights: a packaged name (`sr-x2`), a file, or a network (moved there and set to evaluation). device:
     `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of a tile in input pixels, a
     multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap: pixels that
-    neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight turns and mirrorings of
+    neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight rotations and reflections of
     every tile, in eight times the time.
 
     Raises WeightsError for weights that cannot be used and ValueError for other values out of range.
@@ -70,13 +61,17 @@ class Restorer:
         self.model = self.model.to(self.device).eval()
         self.tile, self.overlap, self.self_ensemble = tile, overlap, self_ensemble
         self._tile = ensemble(self._run) if self_ensemble else self._run
-        self._pace: float | None = None
-        self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
+        self._planner = Planner(self.model, self.device, tile, overlap)
+        self._forecaster = Forecaster(self._planner, self._tile)
 
     @property
     def scale(self) -> int:
         """Output size over input size."""
         return self.model.config.upscale
+
+    def plan(self, size: tuple[int, int]) -> Grid:
+        """Return the tiles for an image of height and width `size`, from the free memory if `tile` is `auto`."""
+        return self._planner.plan(size)
 
     @overload
     def restore(self, image: Tensor, progress: Progress | None = None) -> Tensor: ...
@@ -118,9 +113,9 @@ class Restorer:
         """Restore an image file into another, whose format its suffix names.
 
         The output appears whole or not at all; its folder is made. Memory is bounded whatever the size. page,
-        max_pixels: as `open_picture`. planned: told what it will take before it begins, and again where memory ran
-        out and it begins with smaller tiles. Raises ImageError, one line naming the file, and MemoryError when no
-        tile is small enough.
+        max_pixels: as `open_picture`. progress: as `restore`. planned: called with an estimate before the work
+        begins, and again when memory ran out and it begins anew with smaller tiles. Raises ImageError, one line
+        naming the file, and MemoryError when no tile is small enough.
         """
         start, target = time.perf_counter(), Path(target)
         pictures = open_pages(source, page=page, max_pixels=max_pixels)
@@ -130,13 +125,13 @@ class Restorer:
 
         def attempt(grid: Grid) -> tuple[str, ...]:
             if planned is not None:
-                planned(self._estimate(pictures, grid))
+                planned(self._forecaster.estimate(pictures, grid))
             with self._canvas(pictures, depth, target) as canvas:
                 self._fill(canvas, pictures, grid, progress)
                 image, notes = finish(canvas.image(), pictures, self.scale, target)
                 return notes + save(image, target, options)
 
-        grid, notes = self._attempt(size, attempt)
+        grid, notes = self._planner.attempt(size, attempt)
         if self.tile == "auto" and grid.tile is not None and grid.tile < TILE:
             notes += (f"tile {grid.tile} for lack of memory",)
         seconds = time.perf_counter() - start
@@ -157,7 +152,7 @@ class Restorer:
         def attempt(grid: Grid) -> Tensor:
             return torch.cat(list(restore_rows(self._tile, read, grid, progress)), dim=1)
 
-        return self._attempt((image.shape[1], image.shape[2]), attempt)[1]
+        return self._planner.attempt((image.shape[1], image.shape[2]), attempt)[1]
 
     def _restore_tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
         if image.ndim == 4:
@@ -176,7 +171,7 @@ class Restorer:
                 image, _ = finish(canvas.image(), [picture], self.scale, Path("array.tif"))
                 return np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
 
-        return self._attempt(picture.size, attempt)[1]
+        return self._planner.attempt(picture.size, attempt)[1]
 
     def _canvas(self, pages: Sequence[Picture], depth: Depth, target: Path | None) -> Canvas:
         height, width = pages[0].size
@@ -199,78 +194,10 @@ class Restorer:
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Tensor:
-        """The network on one tile, whatever its channels: (C, h, w) to (C, h·s, w·s), float32."""
+        """Run the network on one tile, whatever its channels: (C, h, w) to (C, h·scale, w·scale), float32."""
         x = image[None].to(self.device)
         restored = restore_channels(self.model, self.model.config.in_channels, self.scale, x)
         return restored[0].float().cpu()
-
-    def _grid(self, size: tuple[int, int], tile: int | None) -> Grid:
-        return Grid(size, self.scale, tile, self.overlap, self.model.config.window_size)
-
-    def plan(self, size: tuple[int, int]) -> Grid:
-        """The tiles for an image of height and width `size`, from the free memory if `tile` is `auto`."""
-        if self.tile != "auto":
-            return self._grid(size, None if self.tile == "whole" else self.tile)
-        free = free_memory(self.device)
-        return self._fitting(size, TILE, None if free is None else free * SHARE)
-
-    def _fitting(self, size: tuple[int, int], largest: int, room: float | None = None) -> Grid:
-        """The grid of the largest tiles that take at most `room` bytes, or of the smallest."""
-        window = self.model.config.window_size
-        smallest = max(SMALLEST_TILE, self.overlap + window)
-        for tile in range(largest // window * window, smallest, -window):
-            grid = self._grid(size, tile)
-            if room is None or self._working_memory(grid) <= room:
-                return grid
-        return self._grid(size, smallest)
-
-    def _working_memory(self, grid: Grid) -> int:
-        """Bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""
-        height, width = grid.largest
-        network = int(height * width * bytes_per_pixel(self.model))
-        rows = 3 * height * grid.size[1] * self.scale**2 * 3 * 4  # blended, scaled and rounded; float32
-        return network + (rows if self.device.type == "cpu" else 0)
-
-    def _estimate(self, pages: Sequence[Picture], grid: Grid) -> Estimate:
-        first, tiles = pages[0], len(pages) * len(grid.rows) * len(grid.columns)
-        pixels = len(pages) * first.size[0] * first.size[1]
-        if self._pace is None and pixels >= MEASURED:
-            self._pace = self._measure_pace()
-        # What neighbours share is done twice.
-        work = sum(r.stop - r.start for r in grid.rows) * sum(c.stop - c.start for c in grid.columns)
-        seconds = None if self._pace is None else len(pages) * work * self._pace
-        memory, free = self._working_memory(grid), free_memory(self.device)
-        if self.device.type == "cpu":
-            held = used_memory()
-            samples = pixels * (first.channels + (first.alpha is not None)) * first.depth.itemsize
-            memory += held + min(samples, DECODED) + min(samples * self.scale**2, IN_MEMORY)
-            free = None if free is None else free + held
-        return Estimate(first.size, len(pages), tiles, grid.largest, memory, free, seconds)
-
-    def _measure_pace(self) -> float:
-        """Seconds for each pixel of a tile, from a small one."""
-        side = 64 if self.device.type == "cpu" else TILE
-        image = torch.linspace(0, 1, 3 * side * side).view(3, side, side)
-        self._tile(image[:, :16, :16])  # what is only done once
-        start = time.perf_counter()
-        self._tile(image)
-        return (time.perf_counter() - start) / side**2
-
-    def _attempt(self, size: tuple[int, int], attempt: Callable[[Grid], Result]) -> tuple[Grid, Result]:
-        """Try with the planned tile; if `tile` is `auto`, with smaller ones while memory runs out."""
-        grid = self.plan(size)
-        while True:
-            try:
-                return grid, attempt(grid)
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-            largest = min(grid.tile or max(size), max(size))
-            grid = self._fitting(size, largest // 2)
-            if self.tile != "auto" or (grid.tile or largest) >= largest:
-                raise MemoryError(f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile")
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
 
 def restore(

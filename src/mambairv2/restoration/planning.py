@@ -1,0 +1,81 @@
+"""Which tiles an image is cut into, by the memory that is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+
+from mambairv2.network.model import MambaIRv2
+from mambairv2.restoration.footprint import bytes_per_pixel
+from mambairv2.restoration.grid import Grid
+from mambairv2.restoration.memory import free_memory, out_of_memory
+
+Tile = int | Literal["auto", "whole"]
+"""Largest side of a tile in input pixels, a multiple of 16; `auto` is `TILE`, less if memory is short; `whole` never
+tiles."""
+Result = TypeVar("Result")
+TILE = 256
+"""Largest side of a tile unless memory is short. It is fixed, so that every machine gives the same image."""
+SMALLEST_TILE = 64
+OVERLAP = 16
+"""Input pixels that neighbouring tiles share. Chosen by `benchmarks/seams.py`, see docs/tiling.md."""
+SHARE = 0.7
+"""Share of the free memory that a plan may fill."""
+
+
+class Planner:
+    """Plans the tiles for a network on a device. Raises ValueError for a tile or an overlap out of range."""
+
+    def __init__(self, model: MambaIRv2, device: torch.device, tile: Tile, overlap: int) -> None:
+        self.model, self.device, self.tile, self.overlap = model, device, tile, overlap
+        self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
+
+    def plan(self, size: tuple[int, int]) -> Grid:
+        """Return the tiles for an image of height and width `size`, from the free memory if `tile` is `auto`."""
+        if self.tile != "auto":
+            return self._grid(size, None if self.tile == "whole" else self.tile)
+        free = free_memory(self.device)
+        return self._fitting(size, TILE, None if free is None else free * SHARE)
+
+    def attempt(self, size: tuple[int, int], attempt: Callable[[Grid], Result]) -> tuple[Grid, Result]:
+        """Try with the planned tiles; if `tile` is `auto`, with smaller ones while memory runs out.
+
+        Returns the tiles that it worked with, and the result. Raises MemoryError when no tile is small enough.
+        """
+        grid = self.plan(size)
+        while True:
+            try:
+                return grid, attempt(grid)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            largest = min(grid.tile or max(size), max(size))
+            grid = self._fitting(size, largest // 2)
+            if self.tile != "auto" or (grid.tile or largest) >= largest:
+                raise MemoryError(f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile")
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def working_memory(self, grid: Grid) -> int:
+        """Return the bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""
+        height, width = grid.largest
+        scale = self.model.config.upscale
+        network = int(height * width * bytes_per_pixel(self.model))
+        rows = 3 * height * grid.size[1] * scale**2 * 3 * 4  # blended, scaled and rounded; float32
+        return network + (rows if self.device.type == "cpu" else 0)
+
+    def _fitting(self, size: tuple[int, int], largest: int, room: float | None = None) -> Grid:
+        """Return the grid of the largest tiles that take at most `room` bytes, or of the smallest."""
+        window = self.model.config.window_size
+        smallest = max(SMALLEST_TILE, self.overlap + window)
+        for tile in range(largest // window * window, smallest, -window):
+            grid = self._grid(size, tile)
+            if room is None or self.working_memory(grid) <= room:
+                return grid
+        return self._grid(size, smallest)
+
+    def _grid(self, size: tuple[int, int], tile: int | None) -> Grid:
+        config = self.model.config
+        return Grid(size, config.upscale, tile, self.overlap, config.window_size)
