@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
 
+Given = TypeVar("Given")
+"""A NamedTuple of what an operator takes."""
+
 _LIBRARY = torch.library.Library("mambairv2", "FRAGMENT")
 EVERY_DEVICE = "CompositeExplicitAutograd"
+_TYPES = {Tensor: "Tensor", Tensor | None: "Tensor?", float: "float", int: "SymInt", bool: "bool"}
 
 
 def define(
@@ -46,48 +50,80 @@ def define(
     return operator
 
 
+def schema_of(given: Callable[..., Given]) -> str:
+    """Return the fields of a NamedTuple as PyTorch writes the arguments of an operator."""
+    return ", ".join(f"{_TYPES[kind]} {name}" for name, kind in get_type_hints(given).items())
+
+
 def block_operator(
     name: str,
-    schema: str,
-    results: int,
-    forward: Callable[..., tuple[Tensor, ...]],
-    backward: Callable[..., list[Tensor | None]],
-    shapes: Callable[..., tuple[Tensor, ...]],
-) -> Callable[..., Tensor]:
+    given: Callable[..., Given],
+    kept: int,
+    forward: Callable[[Given, bool], tuple[Tensor, ...]],
+    backward: Callable[..., Sequence[Tensor | None]],
+    shapes: Callable[[Given, bool], tuple[Tensor, ...]],
+) -> Callable[[Given], Tensor]:
     """Return an operator of the native kernels that does the work of several, with gradients through its one result.
 
-    schema: its arguments, tensors first. forward: those, and whether to keep what the backward pass needs, to the
-    result and what is kept, `results` tensors in all (kept ones empty if not kept). backward: the gradient of the
-    result, the arguments and what was kept, to a gradient for each tensor. shapes: allocates what forward returns.
+    given: the NamedTuple that it takes, tensors first. forward: that, and whether to keep what the backward pass needs,
+    to the result and `kept` tensors more (empty if not kept). backward: the gradient of the result, what was given, and
+    the kept tensors one by one, to a gradient for each tensor given. shapes: allocates what forward returns.
     """
+    schema, fields = schema_of(given), len(get_type_hints(given))
     tensors = schema.count("Tensor")
-    kept = ", ".join(f"Tensor kept{i}" for i in range(1, results))
-    run_backward = define(  # an operator returns no None: what has no gradient has an empty one
+
+    def run_forward(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        *values, keep = inputs
+        return forward(given(*values), keep)
+
+    def allocate(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        *values, keep = inputs
+        return shapes(given(*values), keep)
+
+    def run_backward(dy, *inputs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        gradients = backward(dy, given(*inputs[:fields]), *inputs[fields:])
+        return [dy.new_empty(0) if grad is None else grad for grad in gradients]  # an operator returns no None
+
+    backward_operator = define(
         f"{name}_backward_native",
-        f"(Tensor dy, {schema}, {kept}) -> Tensor[]",
-        lambda dy, *given: [dy.new_empty(0) if grad is None else grad for grad in backward(dy, *given)],
-        lambda dy, *given: [dy.new_empty(t.shape if _real(t) else 0) for t in given[:tensors]],
+        f"(Tensor dy, {schema}, {', '.join(f'Tensor kept{i}' for i in range(kept))}) -> Tensor[]",
+        run_backward,
+        lambda dy, *inputs: [dy.new_empty(t.shape if _real(t) else 0) for t in inputs[:tensors]],
     )
 
     def save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        ctx.options = inputs[tensors:-1]
-        ctx.save_for_backward(*inputs[:tensors], *output[1:])
+        *values, _ = inputs
+        _, *keep = output
+        ctx.options = values[tensors:]
+        ctx.save_for_backward(*values[:tensors], *keep)
 
     def gradient(ctx, dy, *_):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
         saved = ctx.saved_tensors
-        grads = run_backward(dy, *saved[:tensors], *ctx.options, *saved[tensors:])
+        grads = backward_operator(dy, *saved[:tensors], *ctx.options, *saved[tensors:])
         options = [None] * (len(ctx.options) + 1)
         return *(grad if _real(t) else None for grad, t in zip(grads, saved, strict=False)), *options
 
-    run_forward = define(
+    forward_operator = define(
         f"{name}_native",
-        f"({schema}, bool keep) -> ({', '.join(['Tensor'] * results)})",
-        forward,
-        shapes,
+        f"({schema}, bool keep) -> ({', '.join(['Tensor'] * (1 + kept))})",
+        run_forward,
+        allocate,
         gradient=gradient,
         save=save,
     )
-    return lambda *given: run_forward(*given, needs_gradient(*given[:tensors]))[0]
+
+    def run(values: Given) -> Tensor:
+        fields: tuple[Tensor | None, ...] = tuple(values)  # type: ignore[arg-type]
+        result: Tensor = forward_operator(*fields, needs_gradient(*fields[:tensors]))[0]
+        return result
+
+    return run
+
+
+def contiguous(given: Given) -> Given:
+    """Return a NamedTuple with its tensors contiguous."""
+    values = [v.contiguous() if isinstance(v, Tensor) else v for v in given]  # type: ignore[attr-defined]
+    return type(given)(*values)
 
 
 def _real(tensor: Tensor | None) -> bool:

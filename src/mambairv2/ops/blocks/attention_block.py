@@ -15,7 +15,6 @@ from mambairv2.ops.attention.window_attention import window_attention
 from mambairv2.ops.backend_choice import WINDOW, AttentionBackend, DenseBackend, attention_backend, dense_backend
 from mambairv2.ops.dense.linear import Affine, Linear, Norm, linear, linear_backward, linear_forward
 from mambairv2.ops.library import loader, structs
-from mambairv2.ops.library.loader import pointer
 from mambairv2.ops.registration import block_operator
 
 
@@ -41,7 +40,8 @@ def attention_block(
     fits = fits and window == WINDOW
     on_native = attention_backend(x, window, backend, bias_table.shape[1]) == dense_backend(x, dense) == "native"
     if fits and on_native:
-        return _run(x, *norm[:2], *qkv, bias_table, *proj, shift, norm[2])
+        gamma, beta, eps = norm
+        return _run(_Block(x, gamma, beta, *qkv, bias_table, *proj, shift, eps))
     y = linear(x, *qkv, norm=norm, backend=dense)
     y = window_attention(y, bias_table, window, shift, backend)
     return linear(y, *proj, residual=x, backend=dense)
@@ -73,32 +73,42 @@ def _forward(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     x, gamma, beta, qkv_weight, qkv_bias, bias_table, proj_weight, proj_bias = (t.contiguous() for t in tensors)
     y, mixed, lse = _outputs(block, keep)
     batch, height, width, embed = x.shape
-    sizes = (batch, height, width, bias_table.shape[1], embed // bias_table.shape[1], shift)
-    kept = lse.data_ptr() if keep else None
-    attention = structs.AttentionArgs(None, pointer(bias_table), y.data_ptr(), kept, *sizes, torch.get_num_threads())
-    pointers = map(pointer, (x, gamma, beta, qkv_weight, qkv_bias, proj_weight, proj_bias, mixed if keep else None))
-    loader.call("attention_block_forward", x.dtype, structs.AttentionBlockArgs(attention, *pointers, eps))
+    heads = bias_table.shape[1]
+    attention = structs.AttentionArgs(
+        table=bias_table,
+        out=y,
+        lse=lse if keep else None,
+        batch=batch,
+        height=height,
+        width=width,
+        heads=heads,
+        dim=embed // heads,
+        shift=shift,
+        threads=torch.get_num_threads(),
+    )
+    args = structs.AttentionBlockArgs(
+        attention=attention,
+        x=x,
+        gamma=gamma,
+        beta=beta,
+        qkv_weight=qkv_weight,
+        qkv_bias=qkv_bias,
+        proj_weight=proj_weight,
+        proj_bias=proj_bias,
+        mixed=mixed if keep else None,
+        eps=eps,
+    )
+    loader.call("attention_block_forward", x.dtype, args)
     return y, mixed, lse
 
 
 def _backward(dy: Tensor, block: _Block, mixed: Tensor, lse: Tensor) -> list[Tensor | None]:
     """Queries, keys and values are made again: kept, they would take three times the memory of x."""
-    none = (None, None, None, None)
-    into = Linear(block.x, block.qkv_weight, block.qkv_bias, block.gamma, block.beta, *none[:3], block.eps, False)
-    back = Linear(mixed, block.proj_weight, block.proj_bias, *none, None, 0.0, False)
-    dmixed, _, dproj, dproj_bias, *_ = linear_backward(dy, back)
-    qkv = linear_forward(into)
-    dqkv, dtable = attention_backward(dmixed, qkv, block.bias_table, block.shift, mixed, lse)
-    dx, _, dweight, dbias, dgamma, dbeta, _ = linear_backward(dqkv, into, around=dy)
-    return [dx, dgamma, dbeta, dweight, dbias, dtable, dproj, dproj_bias]
+    into = Linear(block.x, block.qkv_weight, block.qkv_bias, block.gamma, block.beta, eps=block.eps)
+    proj = linear_backward(dy, Linear(mixed, block.proj_weight, block.proj_bias))
+    dqkv, dtable = attention_backward(proj.x, linear_forward(into), block.bias_table, block.shift, mixed, lse)
+    qkv = linear_backward(dqkv, into, around=dy)
+    return [qkv.x, qkv.gamma, qkv.beta, qkv.weight, qkv.bias, dtable, proj.weight, proj.bias]
 
 
-_run = block_operator(
-    "attention_block",
-    "Tensor x, Tensor gamma, Tensor beta, Tensor qkv_weight, Tensor qkv_bias, Tensor bias_table, Tensor proj_weight, "
-    "Tensor proj_bias, SymInt shift, float eps",
-    3,
-    lambda *given: _forward(_Block(*given[:-1]), given[-1]),
-    lambda dy, *given: _backward(dy, _Block(*given[:-2]), *given[-2:]),
-    lambda *given: _outputs(_Block(*given[:-1]), given[-1]),
-)
+_run = block_operator("attention_block", _Block, 2, _forward, _backward, _outputs)

@@ -6,7 +6,6 @@ Shape legend: B batch, H W height and width, E channels in and out, F channels o
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from mambairv2.ops.backend_choice import DenseBackend, dense_backend
 from mambairv2.ops.dense.depthwise import (
-    MAX_KERNEL,
     MODES,
     Depthwise,
     Mode,
@@ -31,8 +29,8 @@ from mambairv2.ops.dense.linear import (
     linear_forward,
 )
 from mambairv2.ops.library import loader, structs
-from mambairv2.ops.library.loader import pointer
-from mambairv2.ops.registration import block_operator
+from mambairv2.ops.library.loader import MAX_KERNEL
+from mambairv2.ops.registration import block_operator, contiguous
 
 
 def conv_block(
@@ -57,9 +55,31 @@ def conv_block(
     Returns (B, H, W, D), or (B, H, W, E) with a last map. Raises what `linear` raises.
     """
     if dense_backend(x, backend) == "native" and taps[0].shape[-1] <= MAX_KERNEL:
-        gamma, beta, eps = conv_norm or (None, None, 0.0)
-        given = (x, *norm[:2], *first, *taps, gamma, beta, *(last or (None, None)), skip, scale)
-        return _run(*given, norm[2], eps, MODES.index(mode), gelu)
+        gamma, beta, eps = norm
+        conv_gamma, conv_beta, conv_eps = conv_norm or (None, None, 0.0)
+        weight, bias = first
+        conv, conv_bias = taps
+        back, back_bias = last or (None, None)
+        given = ConvBlock(
+            x=x,
+            gamma=gamma,
+            beta=beta,
+            weight=weight,
+            bias=bias,
+            taps=conv,
+            taps_bias=conv_bias,
+            conv_gamma=conv_gamma,
+            conv_beta=conv_beta,
+            last=back,
+            last_bias=back_bias,
+            skip=skip,
+            scale=scale,
+            eps=eps,
+            conv_eps=conv_eps,
+            mode=MODES.index(mode),
+            gelu=gelu,
+        )
+        return _run(given)
     t = linear(x, *first, norm=norm, gelu=gelu, backend=backend)
     t = depthwise(t, *taps, mode, norm=conv_norm)
     return t if last is None else linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend)
@@ -88,8 +108,7 @@ class ConvBlock(NamedTuple):
 
     def into(self) -> Linear:
         """The first map."""
-        norm = (self.gamma, self.beta, None, None, None, self.eps)
-        return Linear(self.x, self.weight, self.bias, *norm, self.gelu)
+        return Linear(self.x, self.weight, self.bias, self.gamma, self.beta, eps=self.eps, gelu=self.gelu)
 
     def between(self, hidden: Tensor) -> Depthwise:
         """The convolution."""
@@ -99,8 +118,7 @@ class ConvBlock(NamedTuple):
     def back(self, joined: Tensor) -> Linear:
         """The last map, which is there."""
         assert self.last is not None
-        more = (None, None, self.x, self.skip, self.scale, 0.0)
-        return Linear(joined, self.last, self.last_bias, *more, False)
+        return Linear(joined, self.last, self.last_bias, residual=self.x, skip=self.skip, scale=self.scale)
 
 
 def _outputs(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
@@ -113,7 +131,6 @@ def _outputs(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
 
 def forward(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
     """Return the result, and what the backward pass reads if it is to be kept."""
-    loader.check_dtype(*given[:13])
     if not keep:
         y, *nothing = _outputs(given, keep)
         _fused(given, y)
@@ -126,50 +143,68 @@ def forward(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
 
 def _fused(given: ConvBlock, y: Tensor) -> None:
     """Fill y in one pass."""
-    threads = torch.get_num_threads()
-    alive = [None if t is None else t.contiguous() for t in given[:13]]
-    x, gamma, beta, weight, bias, taps, taps_bias, *more = map(pointer, alive)
-    conv_gamma, conv_beta, last, last_bias, skip, scale = more
-    to_conv, to_last = (y.data_ptr(), None) if last is None else (None, y.data_ptr())
-    *image, inside = given.x.shape
-    rows, hidden, channels, kernel = math.prod(image), len(given.weight), len(given.taps), given.taps.shape[-1]
-    none = (None, None, None, None)
+    *tensors, _, _, _, _ = given
+    loader.check_dtype(*tensors)
+    given = contiguous(given)
+    (batch, height, width, inside), threads = given.x.shape, torch.get_num_threads()
+    rows, channels = batch * height * width, len(given.taps)
     first = structs.LinearArgs(
-        *(x, weight, bias, gamma, beta, *none), *(rows, inside, hidden, inside), given.eps, int(given.gelu), threads
+        x=given.x,
+        weight=given.weight,
+        bias=given.bias,
+        gamma=given.gamma,
+        beta=given.beta,
+        rows=rows,
+        inside=inside,
+        outside=len(given.weight),
+        x_stride=inside,
+        eps=given.eps,
+        gelu=given.gelu,
+        threads=threads,
     )
     conv = structs.DepthwiseArgs(
-        *(None, taps, taps_bias, conv_gamma, conv_beta, to_conv, None),
-        *(*image, channels, kernel),
-        *(given.conv_eps, given.mode, threads),
+        weight=given.taps,
+        bias=given.taps_bias,
+        gamma=given.conv_gamma,
+        beta=given.conv_beta,
+        y=y if given.last is None else None,
+        batch=batch,
+        height=height,
+        width=width,
+        channels=channels,
+        kernel=given.taps.shape[-1],
+        eps=given.conv_eps,
+        mode=given.mode,
+        threads=threads,
     )
-    back = structs.LinearArgs(
-        *(None, last, last_bias, None, None, x, skip, scale, to_last),
-        *(rows, channels, inside, channels, 0.0, 0, threads),
+    last = structs.LinearArgs(
+        weight=given.last,
+        bias=given.last_bias,
+        residual=given.x,
+        skip=given.skip,
+        scale=given.scale,
+        y=None if given.last is None else y,
+        rows=rows,
+        inside=channels,
+        outside=inside,
+        x_stride=channels,
+        threads=threads,
     )
-    loader.call("conv_block_forward", y.dtype, structs.ConvBlockArgs(first, conv, back))
+    loader.call("conv_block_forward", y.dtype, structs.ConvBlockArgs(first=first, conv=conv, last=last))
 
 
 def backward(
     dy: Tensor, given: ConvBlock, hidden: Tensor, conv: Tensor, joined: Tensor, around: Tensor | None = None
 ) -> list[Tensor | None]:
     """Return the gradients of the tensors given; around, what x gets from elsewhere, is added to that of x."""
-    dlast, dlast_bias, dskip, dscale = None, None, None, None
+    back: list[Tensor | None] = [None, None, None, None]
     if given.last is not None:
-        around = dy
-        dy, dskip, dlast, dlast_bias, _, _, dscale = linear_backward(dy, given.back(joined))
-    dhidden, dtaps, dtaps_bias, dconv_gamma, dconv_beta = depthwise_backward(dy, given.between(hidden), conv)
-    dx, _, dweight, dbias, dgamma, dbeta, _ = linear_backward(dhidden, given.into(), around)
-    grads = [dx, dgamma, dbeta, dweight, dbias, dtaps, dtaps_bias, dconv_gamma, dconv_beta]
-    return [*grads, dlast, dlast_bias, dskip, dscale]
+        last = linear_backward(dy, given.back(joined))
+        back, around, dy = [last.weight, last.bias, last.skip, last.scale], dy, last.x
+    taps = depthwise_backward(dy, given.between(hidden), conv)
+    first = linear_backward(taps.x, given.into(), around)
+    grads = [first.x, first.gamma, first.beta, first.weight, first.bias, taps.weight, taps.bias, taps.gamma, taps.beta]
+    return [*grads, *back]
 
 
-_run = block_operator(
-    "conv_block",
-    "Tensor x, Tensor gamma, Tensor beta, Tensor weight, Tensor bias, Tensor taps, Tensor taps_bias, "
-    "Tensor? conv_gamma, Tensor? conv_beta, Tensor? last, Tensor? last_bias, Tensor? skip, Tensor? scale, float eps, "
-    "float conv_eps, int mode, bool gelu",
-    4,
-    lambda *given: forward(ConvBlock(*given[:-1]), given[-1]),
-    lambda dy, *given: backward(dy, ConvBlock(*given[:-3]), *given[-3:]),
-    lambda *given: _outputs(ConvBlock(*given[:-1]), given[-1]),
-)
+_run = block_operator("conv_block", ConvBlock, 3, forward, backward, _outputs)

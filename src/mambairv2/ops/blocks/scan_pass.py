@@ -15,11 +15,11 @@ from mambairv2.ops.backend_choice import DenseBackend, ScanBackend, dense_backen
 from mambairv2.ops.blocks.conv_block import ConvBlock, conv_block
 from mambairv2.ops.blocks.conv_block import backward as conv_backward
 from mambairv2.ops.blocks.conv_block import forward as conv_forward
-from mambairv2.ops.dense.depthwise import MAX_KERNEL, MODES
+from mambairv2.ops.dense.depthwise import MODES
 from mambairv2.ops.dense.linear import Linear, linear, linear_backward, linear_forward
 from mambairv2.ops.library import loader, structs
-from mambairv2.ops.library.loader import pointer
-from mambairv2.ops.registration import block_operator
+from mambairv2.ops.library.loader import MAX_KERNEL
+from mambairv2.ops.registration import block_operator, contiguous
 from mambairv2.ops.scan.arguments import Scan, prompt_gradient
 from mambairv2.ops.scan.native import check_order, scan_backward, scan_forward
 from mambairv2.ops.scan.selective_scan import selective_scan
@@ -64,7 +64,7 @@ def scan_pass(given: ScanPass, *, backend: ScanBackend = "auto", dense: DenseBac
     """
     on_native = scan_backend(given.x, backend, given.A.shape[1]) == dense_backend(given.x, dense) == "native"
     if on_native and given.taps.shape[-1] <= MAX_KERNEL:
-        return _run(*given)
+        return _run(given)
     (batch, height, width, dim), states = given.x.shape, given.A.shape[1]
     norm = (given.gamma, given.beta, given.eps)
     into, taps = (given.into, given.into_bias), (given.taps, given.taps_bias)
@@ -99,7 +99,6 @@ def _outputs(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
 
 
 def _forward(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
-    loader.check_dtype(*given[:17])
     hidden, rank = given.delta_weight.shape
     if not keep and hidden == given.x.shape[-1] and rank <= loader.MAX_RANK:
         y, *nothing = _outputs(given, keep)
@@ -115,25 +114,46 @@ def _forward(given: ScanPass, keep: bool) -> tuple[Tensor, ...]:
     return out, *(_Parts(inner, conv, u, projected, delta, y, states) if keep else (out.new_empty(0) for _ in range(7)))
 
 
-def _backward(dy: Tensor, given: ScanPass, parts: _Parts) -> list[Tensor | None]:
+def _backward(dy: Tensor, given: ScanPass, *kept: Tensor) -> list[Tensor | None]:
+    parts = _Parts(*kept)
     dt, B, C = _split(given, parts.projected)
-    dscanned, _, dout, dout_bias, dout_gamma, dout_beta, _ = linear_backward(dy.flatten(1, 2), _back(given, parts.y))
-    scan = _scan(given, parts.u, parts.delta, B, C)
-    du, ddelta, dA, dB, dC, dD, ddelta_bias = scan_backward(dscanned, scan, parts.states)
-    ddt, _, ddelta_weight, *_ = linear_backward(ddelta, _steps(given, dt))
-    dprojected = torch.cat((ddt, dB, dC), dim=-1)
-    du, _, dproject, *_ = linear_backward(dprojected, _project(given, parts.u), around=du)
-    first = conv_backward(du.view(parts.conv.shape), _first(given), parts.hidden, parts.conv, parts.u, around=dy)
-    scanned = [dproject, ddelta_weight, ddelta_bias, dA, dD]
-    return [*first[:7], *scanned, dout_gamma, dout_beta, dout, dout_bias, prompt_gradient(dC, given.order), None]
+    out = linear_backward(dy.flatten(1, 2), _back(given, parts.y))
+    scan = scan_backward(out.x, _scan(given, parts.u, parts.delta, B, C), parts.states)
+    steps = linear_backward(scan.delta, _steps(given, dt))
+    dprojected = torch.cat((steps.x, scan.B, scan.C), dim=-1)
+    project = linear_backward(dprojected, _project(given, parts.u), around=scan.u)
+    du = project.x.view(parts.conv.shape)
+    first = conv_backward(du, _first(given), parts.hidden, parts.conv, parts.u, around=dy)
+    dx, dgamma, dbeta, dinto, dinto_bias, dtaps, dtaps_bias, *_ = first
+    scanned = [project.weight, steps.weight, scan.delta_bias, scan.A, scan.D]
+    behind = [out.gamma, out.beta, out.weight, out.bias, prompt_gradient(scan.C, given.order), None]
+    return [dx, dgamma, dbeta, dinto, dinto_bias, dtaps, dtaps_bias, *scanned, *behind]
 
 
 def _first(given: ScanPass) -> ConvBlock:
-    return ConvBlock(*given[:7], *(None,) * 6, given.eps, 0.0, MODES.index("sigmoid"), False)
+    return ConvBlock(
+        x=given.x,
+        gamma=given.gamma,
+        beta=given.beta,
+        weight=given.into,
+        bias=given.into_bias,
+        taps=given.taps,
+        taps_bias=given.taps_bias,
+        conv_gamma=None,
+        conv_beta=None,
+        last=None,
+        last_bias=None,
+        skip=None,
+        scale=None,
+        eps=given.eps,
+        conv_eps=0.0,
+        mode=MODES.index("sigmoid"),
+        gelu=False,
+    )
 
 
 def _project(given: ScanPass, u: Tensor) -> Linear:
-    return Linear(u, given.project, *(None,) * 6, 0.0, False)
+    return Linear(u, given.project)
 
 
 def _split(given: ScanPass, projected: Tensor) -> list[Tensor]:
@@ -142,7 +162,7 @@ def _split(given: ScanPass, projected: Tensor) -> list[Tensor]:
 
 
 def _steps(given: ScanPass, dt: Tensor) -> Linear:
-    return Linear(dt, given.delta_weight, *(None,) * 6, 0.0, False)
+    return Linear(dt, given.delta_weight)
 
 
 def _scan(given: ScanPass, u: Tensor, delta: Tensor, B: Tensor, C: Tensor) -> Scan:
@@ -150,46 +170,83 @@ def _scan(given: ScanPass, u: Tensor, delta: Tensor, B: Tensor, C: Tensor) -> Sc
 
 
 def _back(given: ScanPass, y: Tensor) -> Linear:
-    norm = (given.out_gamma, given.out_beta, given.x.flatten(1, 2), None, None, given.out_eps)
-    return Linear(y, given.out, given.out_bias, *norm, False)
+    norm = (given.out_gamma, given.out_beta)
+    return Linear(y, given.out, given.out_bias, *norm, residual=given.x.flatten(1, 2), eps=given.out_eps)
 
 
 def _fused(given: ScanPass, y: Tensor) -> None:
     """Fill y in one call: u, y and the result share one place, so that their sizes must agree."""
-    if given.order is not None:
-        check_order(given.order)
-    alive = [None if t is None else t.contiguous() for t in given[:18]]
-    x, gamma, beta, into, into_bias, taps, taps_bias, project, delta_weight, *more = map(pointer, alive)
-    delta_bias, A, D, out_gamma, out_beta, out, out_bias, prompt, order = more
-    (batch, height, width, dim), states, threads = given.x.shape, given.A.shape[1], torch.get_num_threads()
-    (wide, _), rank, kernel = given.project.shape, given.delta_weight.shape[1], given.taps.shape[-1]
-    rows, sigmoid = batch * height * width, MODES.index("sigmoid")
-    none, square = (None, None, None, None), (rows, dim, dim, dim)
-    first = structs.LinearArgs(x, into, into_bias, gamma, beta, *none, *square, given.eps, 0, threads)
+    *tensors, order, eps, out_eps = given
+    loader.check_dtype(*tensors)
+    if order is not None:
+        check_order(order)
+    given = contiguous(given)
+    (batch, height, width, dim), n, threads = given.x.shape, given.A.shape[1], torch.get_num_threads()
+    (wide, _), rows = given.project.shape, batch * height * width
+    first = structs.LinearArgs(
+        x=given.x,
+        weight=given.into,
+        bias=given.into_bias,
+        gamma=given.gamma,
+        beta=given.beta,
+        rows=rows,
+        inside=dim,
+        outside=dim,
+        x_stride=dim,
+        eps=eps,
+        threads=threads,
+    )
     conv = structs.DepthwiseArgs(
-        *(None, taps, taps_bias, *none), *(batch, height, width, dim, kernel), *(0.0, sigmoid, threads)
+        weight=given.taps,
+        bias=given.taps_bias,
+        batch=batch,
+        height=height,
+        width=width,
+        channels=dim,
+        kernel=given.taps.shape[-1],
+        mode=MODES.index("sigmoid"),
+        threads=threads,
+    )
+    project = structs.LinearArgs(
+        weight=given.project, rows=rows, inside=dim, outside=wide, x_stride=dim, threads=threads
+    )
+    back = structs.LinearArgs(
+        weight=given.out,
+        bias=given.out_bias,
+        gamma=given.out_gamma,
+        beta=given.out_beta,
+        residual=given.x,
+        y=y,
+        rows=rows,
+        inside=dim,
+        outside=dim,
+        x_stride=dim,
+        eps=out_eps,
+        threads=threads,
     )
     scan = structs.ScanArgs(
-        *(None, None, A, None, None, D, delta_bias, prompt, order, None, None, None),
-        *(batch, height * width, dim, states),
-        *(dim, wide, wide, wide, states),
-        *(1, threads, delta_weight, rank),
+        A=given.A,
+        D=given.D,
+        bias=given.delta_bias,
+        prompt=given.prompt,
+        order=given.order,
+        batch=batch,
+        length=height * width,
+        channels=dim,
+        n=n,
+        u_stride=dim,
+        delta_stride=wide,
+        B_stride=wide,
+        C_stride=wide,
+        prompt_stride=n,
+        softplus=True,
+        threads=threads,
+        delta_weight=given.delta_weight,
+        rank=given.delta_weight.shape[1],
     )
-    projection = structs.LinearArgs(None, project, None, None, None, *none, rows, dim, wide, dim, 0.0, 0, threads)
-    back = structs.LinearArgs(
-        *(None, out, out_bias, out_gamma, out_beta, x, None, None, y.data_ptr()), *square, given.out_eps, 0, threads
-    )
-    block = structs.ConvBlockArgs(first, conv)
-    loader.call("scan_pass_forward", y.dtype, structs.ScanPassArgs(block, projection, back, scan))
+    block = structs.ConvBlockArgs(first=first, conv=conv)
+    args = structs.ScanPassArgs(into=block, project=project, back=back, scan=scan)
+    loader.call("scan_pass_forward", y.dtype, args)
 
 
-_run = block_operator(
-    "scan_pass",
-    "Tensor x, Tensor gamma, Tensor beta, Tensor into, Tensor into_bias, Tensor taps, Tensor taps_bias, "
-    "Tensor project, Tensor delta_weight, Tensor delta_bias, Tensor A, Tensor D, Tensor out_gamma, Tensor out_beta, "
-    "Tensor out, Tensor out_bias, Tensor prompt, Tensor? order, float eps, float out_eps",
-    8,
-    lambda *given: _forward(ScanPass(*given[:-1]), given[-1]),
-    lambda dy, *given: _backward(dy, ScanPass(*given[:-7]), _Parts(*given[-7:])),
-    lambda *given: _outputs(ScanPass(*given[:-1]), given[-1]),
-)
+_run = block_operator("scan_pass", ScanPass, 7, _forward, _backward, _outputs)

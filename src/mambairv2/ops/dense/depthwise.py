@@ -13,11 +13,10 @@ from torch.nn import functional as F
 
 from mambairv2.ops.dense.linear import Norm
 from mambairv2.ops.library import loader, structs
-from mambairv2.ops.library.loader import pointer
+from mambairv2.ops.registration import contiguous
 
 Mode = Literal["gated", "sigmoid", "gelu"]
 MODES = get_args(Mode)
-MAX_KERNEL = 15
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor, mode: Mode, *, norm: Norm | None = None) -> Tensor:
@@ -49,34 +48,62 @@ class Depthwise(NamedTuple):
     eps: float
 
 
-def _arguments(given: Depthwise) -> tuple[structs.DepthwiseArgs, list[Tensor | None]]:
-    """Fill the C struct; the list keeps alive what it points to."""
-    loader.check_dtype(*given[:5])
-    alive = [None if t is None else t.contiguous() for t in given[:5]]
-    sizes = (*given.x.shape[:3], given.weight.shape[0], given.weight.shape[-1])
-    pointers = map(pointer, alive)
-    args = structs.DepthwiseArgs(*pointers, None, None, *sizes, given.eps, given.mode, torch.get_num_threads())
-    return args, alive
+class DepthwiseGradients(NamedTuple):
+    """The gradients of a convolution; those of a layer norm that is not there are empty."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    gamma: Tensor
+    beta: Tensor
+
+
+def _arguments(given: Depthwise, y: Tensor | None, conv: Tensor) -> structs.DepthwiseArgs:
+    loader.check_dtype(given.x, given.weight, given.bias, given.gamma, given.beta)
+    given = contiguous(given)
+    batch, height, width, _ = given.x.shape
+    return structs.DepthwiseArgs(
+        x=given.x,
+        weight=given.weight,
+        bias=given.bias,
+        gamma=given.gamma,
+        beta=given.beta,
+        y=y,
+        conv=conv,
+        batch=batch,
+        height=height,
+        width=width,
+        channels=given.weight.shape[0],
+        kernel=given.weight.shape[-1],
+        eps=given.eps,
+        mode=given.mode,
+        threads=torch.get_num_threads(),
+    )
 
 
 def depthwise_forward(given: Depthwise) -> tuple[Tensor, Tensor]:
     """Return the result by the native kernels, and what the convolution gave, for the backward pass."""
-    args, _alive = _arguments(given)
     y, conv = (given.x.new_empty(*given.x.shape[:3], len(given.weight)) for _ in range(2))
-    args.y, args.conv = y.data_ptr(), conv.data_ptr()
-    loader.call("depthwise_forward", y.dtype, args)
+    loader.call("depthwise_forward", y.dtype, _arguments(given, y, conv))
     return y, conv
 
 
-def depthwise_backward(dy: Tensor, given: Depthwise, conv: Tensor) -> list[Tensor]:
-    """Return dx, dweight, dbias, dgamma and dbeta by the native kernels, empty for what is not there."""
-    forward, _alive = _arguments(given)
-    forward.conv = conv.data_ptr()
-    dy = dy.contiguous()
-    parts = loader.parts_for(dy.shape[0] * dy.shape[1] * dy.shape[2] // 512)
+def depthwise_backward(dy: Tensor, given: Depthwise, conv: Tensor) -> DepthwiseGradients:
+    """Return the gradients by the native kernels."""
     channels, new = given.weight.shape[0], given.x.new_empty
     normed = 0 if given.gamma is None else channels
-    gradients = [new(size) for size in (given.x.shape, given.weight.shape, channels, normed, normed)]
-    pointers = map(pointer, (dy, *gradients))
-    loader.call("depthwise_backward", dy.dtype, structs.DepthwiseGradArgs(forward, *pointers, parts))
+    gradients = DepthwiseGradients(
+        new(given.x.shape), new(given.weight.shape), new(channels), gamma=new(normed), beta=new(normed)
+    )
+    args = structs.DepthwiseGradArgs(
+        forward=_arguments(given, None, conv),
+        dy=dy.contiguous(),
+        dx=gradients.x,
+        dweight=gradients.weight,
+        dbias=gradients.bias,
+        dgamma=gradients.gamma,
+        dbeta=gradients.beta,
+        parts=loader.parts_for(dy.shape[0] * dy.shape[1] * dy.shape[2] // 512),
+    )
+    loader.call("depthwise_backward", dy.dtype, args)
     return gradients

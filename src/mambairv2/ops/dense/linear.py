@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from mambairv2.ops.backend_choice import DenseBackend, dense_backend
 from mambairv2.ops.library import loader, structs
-from mambairv2.ops.library.loader import pointer
-from mambairv2.ops.registration import define, needs_gradient
+from mambairv2.ops.registration import define, needs_gradient, schema_of
 
 Norm = tuple[Tensor, Tensor, float]
 Affine = tuple[Tensor, Tensor]
@@ -65,32 +64,59 @@ class Linear(NamedTuple):
 
     x: Tensor
     weight: Tensor
-    bias: Tensor | None
-    gamma: Tensor | None
-    beta: Tensor | None
-    residual: Tensor | None
-    skip: Tensor | None
-    scale: Tensor | None
-    eps: float
-    gelu: bool
+    bias: Tensor | None = None
+    gamma: Tensor | None = None
+    beta: Tensor | None = None
+    residual: Tensor | None = None
+    skip: Tensor | None = None
+    scale: Tensor | None = None
+    eps: float = 0.0
+    gelu: bool = False
 
 
-_LINEAR = (
-    "Tensor x, Tensor weight, Tensor? bias, Tensor? gamma, Tensor? beta, Tensor? residual, Tensor? skip, "
-    "Tensor? scale, float eps, bool gelu"
-)
+class LinearGradients(NamedTuple):
+    """The gradients of a map; those of what is not there are empty."""
+
+    x: Tensor
+    skip: Tensor
+    weight: Tensor
+    bias: Tensor
+    gamma: Tensor
+    beta: Tensor
+    scale: Tensor
 
 
-def _arguments(linear: Linear) -> tuple[structs.LinearArgs, list[Tensor | None]]:
-    """Fill the C struct; the list keeps alive what it points to."""
-    x, *given, eps, gelu = linear
-    loader.check_dtype(x, *given)
-    x = x.reshape(-1, x.shape[-1])  # here and not before: a view would cost a node of autograd
+_LINEAR = schema_of(Linear)
+
+
+def linear_args(linear: Linear, y: Tensor | None) -> structs.LinearArgs:
+    """Fill the C struct of a map whose result goes to y."""
+    *tensors, _, _ = linear
+    loader.check_dtype(*tensors)
+    x = linear.x.reshape(-1, linear.x.shape[-1])  # here and not before: a view would cost a node of autograd
     x = x if x.stride(1) == 1 and x.stride(0) >= x.shape[1] else x.contiguous()
-    alive = [x, *(None if t is None else t.contiguous() for t in given)]
-    sizes = (x.shape[0], x.shape[1], linear.weight.shape[0], x.stride(0))
-    args = structs.LinearArgs(*map(pointer, alive), None, *sizes, eps, int(gelu), torch.get_num_threads())
-    return args, alive
+    return structs.LinearArgs(
+        x=x,
+        weight=linear.weight.contiguous(),
+        bias=_contiguous(linear.bias),
+        gamma=_contiguous(linear.gamma),
+        beta=_contiguous(linear.beta),
+        residual=_contiguous(linear.residual),
+        skip=_contiguous(linear.skip),
+        scale=_contiguous(linear.scale),
+        y=y,
+        rows=x.shape[0],
+        inside=x.shape[1],
+        outside=linear.weight.shape[0],
+        x_stride=x.stride(0),
+        eps=linear.eps,
+        gelu=linear.gelu,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _output(linear: Linear) -> Tensor:
@@ -99,63 +125,81 @@ def _output(linear: Linear) -> Tensor:
 
 def linear_forward(linear: Linear) -> Tensor:
     """Return the map by the native kernels."""
-    args, _alive = _arguments(linear)
     y = _output(linear)
-    args.y = y.data_ptr()
-    loader.call("linear_forward", y.dtype, args)
+    loader.call("linear_forward", y.dtype, linear_args(linear, y))
     return y
 
 
-def linear_backward(dy: Tensor, linear: Linear, around: Tensor | None = None) -> list[Tensor]:
-    """Return dx, dskip, dweight, dbias, dgamma, dbeta and dscale by the native kernels, empty for what is not there.
-
-    around: what x gets from elsewhere, as x; added to dx.
-    """
-    forward, _alive = _arguments(linear)
-    dy, around = dy.contiguous(), None if around is None else around.contiguous()
-    parts = loader.parts_for(forward.rows // 256)
-    gradients = _gradients(linear)
-    pointers = map(pointer, (dy, around, *gradients))
-    loader.call("linear_backward", dy.dtype, structs.LinearGradArgs(forward, *pointers, parts))
+def linear_backward(dy: Tensor, linear: Linear, around: Tensor | None = None) -> LinearGradients:
+    """Return the gradients by the native kernels; around, what x gets from elsewhere (as x), is added to that of x."""
+    forward, gradients = linear_args(linear, None), _gradients(linear)
+    args = structs.LinearGradArgs(
+        forward=forward,
+        dy=dy.contiguous(),
+        around=None if around is None else around.contiguous(),
+        dx=gradients.x,
+        dskip=gradients.skip,
+        dweight=gradients.weight,
+        dbias=gradients.bias,
+        dgamma=gradients.gamma,
+        dbeta=gradients.beta,
+        dscale=gradients.scale,
+        parts=loader.parts_for(forward.rows // 256),
+    )
+    loader.call("linear_backward", dy.dtype, args)
     return gradients
 
 
-def _gradients(linear: Linear) -> list[Tensor]:
-    """Room for dx, dskip, dweight, dbias, dgamma, dbeta, dscale; empty for what is not there."""
-    (out, inside), new = linear.weight.shape, linear.x.new_empty
-    scaled, normed = 0 if linear.skip is None else out, 0 if linear.gamma is None else inside
-    dskip = new(0 if linear.skip is None else linear.skip.shape)
-    return [new(linear.x.shape), dskip, *(new(n) for n in ((out, inside), out, normed, normed, scaled))]
+def _gradients(linear: Linear) -> LinearGradients:
+    """Room for the gradients."""
+    (outside, inside), new = linear.weight.shape, linear.x.new_empty
+    normed = 0 if linear.gamma is None else inside
+    return LinearGradients(
+        x=new(linear.x.shape),
+        skip=new(0 if linear.skip is None else linear.skip.shape),
+        weight=new(outside, inside),
+        bias=new(outside),
+        gamma=new(normed),
+        beta=new(normed),
+        scale=new(0 if linear.skip is None else outside),
+    )
 
 
 _run_backward = define(
     "linear_backward_native",
     f"(Tensor dy, {_LINEAR}) -> Tensor[]",
-    lambda dy, *given: linear_backward(dy, Linear(*given)),
-    lambda _, *given: _gradients(Linear(*given)),
+    lambda dy, *given: list(linear_backward(dy, Linear(*given))),
+    lambda _, *given: list(_gradients(Linear(*given))),
 )
 
 
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     linear = Linear(*inputs)
-    ctx.has_residual, ctx.options = linear.residual is not None, linear[8:]
-    ctx.save_for_backward(*linear._replace(residual=None)[:8])
+    ctx.has_residual = linear.residual is not None
+    *tensors, ctx.eps, ctx.gelu = linear._replace(residual=None)
+    ctx.save_for_backward(*tensors)
 
 
 def _gradient(ctx, dy):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    saved = ctx.saved_tensors
-    dx, dskip, dweight, dbias, dgamma, dbeta, dscale = _run_backward(dy, *saved, *ctx.options)
-    dresidual = dy if ctx.has_residual else None
-    grads = (dx, dweight, dbias, dgamma, dbeta, dresidual, dskip, dscale)
-    given = (True, True, *(t is not None for t in saved[2:5]), True, *(t is not None for t in saved[6:]))
-    return *(grad if there else None for grad, there in zip(grads, given, strict=True)), None, None
+    linear = Linear._make((*ctx.saved_tensors, ctx.eps, ctx.gelu))
+    grads = LinearGradients(*_run_backward(dy, *linear))
+    return (
+        grads.x,
+        grads.weight,
+        None if linear.bias is None else grads.bias,
+        None if linear.gamma is None else grads.gamma,
+        None if linear.beta is None else grads.beta,
+        dy if ctx.has_residual else None,
+        None if linear.skip is None else grads.skip,
+        None if linear.scale is None else grads.scale,
+        None,
+        None,
+    )
 
 
 def _in_place(linear: Linear) -> None:
     # A block of tokens is normalised into a buffer before its results are written.
-    args, _alive = _arguments(linear)
-    args.y = linear.x.data_ptr()
-    loader.call("linear_forward", linear.x.dtype, args)
+    loader.call("linear_forward", linear.x.dtype, linear_args(linear, linear.x))
 
 
 _run_in_place = define(

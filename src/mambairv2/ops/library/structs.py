@@ -1,152 +1,177 @@
-"""The C structs of the kernels (csrc/abi/structs.h)."""
+"""The C structs that the kernels take, field by field as in csrc/abi/structs.h."""
 
 from __future__ import annotations
 
 import ctypes
+from typing import ClassVar
+
+from torch import Tensor
 
 _P, _L, _I, _D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
+_Kind = type[ctypes.c_void_p | ctypes.c_int64 | ctypes.c_int32 | ctypes.c_double]
 
 
-class ScanArgs(ctypes.Structure):
+def _fields(kind: _Kind, names: str) -> list[tuple[str, _Kind]]:
+    return [(name, kind) for name in names.split()]
+
+
+class Arguments(ctypes.Structure):
+    """A struct filled by name: a tensor becomes its address, None and what is not named become 0.
+
+    It keeps its tensors alive, and those of the structs inside it. Raises TypeError for a name that it has not.
+    """
+
+    _names: ClassVar[frozenset[str]]
+
+    def __init__(self, **fields: Tensor | Arguments | float | None) -> None:
+        if not fields.keys() <= self._names:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(fields.keys() - self._names))}")
+        super().__init__(
+            **{
+                name: value.data_ptr() if isinstance(value, Tensor) else value
+                for name, value in fields.items()
+                if value is not None
+            }
+        )
+        self.alive = [value for value in fields.values() if isinstance(value, Tensor | Arguments)]
+
+    def __init_subclass__(cls) -> None:
+        cls._names = frozenset(field[0] for field in cls._fields_)
+
+
+class ScanArgs(Arguments):
     """`mir::ScanArgs`."""
 
-    _fields_ = (
-        [(n, _P) for n in ("u", "delta", "A", "B", "C", "D", "bias", "prompt", "order", "y", "last", "states")]
-        + [(n, _L) for n in ("batch", "length", "channels", "n")]
-        + [(f"{n}_stride", _L) for n in ("u", "delta", "B", "C", "prompt")]
-        + [("softplus", _I), ("threads", _I)]
-        + [("delta_weight", _P)]
-        + [("rank", _L)]
-    )
+    _fields_ = [
+        *_fields(_P, "u delta A B C D bias prompt order y last states"),
+        *_fields(_L, "batch length channels n u_stride delta_stride B_stride C_stride prompt_stride"),
+        *_fields(_I, "softplus threads"),
+        *_fields(_P, "delta_weight"),
+        *_fields(_L, "rank"),
+    ]
 
 
-class ScanGradArgs(ctypes.Structure):
+class ScanGradArgs(Arguments):
     """`mir::ScanGradArgs`."""
 
-    _fields_ = [("forward", ScanArgs)] + [(n, _P) for n in ("dy", "du", "ddelta", "dB", "dC", "dA", "dD", "dbias")]
+    _fields_ = [("forward", ScanArgs), *_fields(_P, "dy du ddelta dB dC dA dD dbias")]
 
 
-class AttentionArgs(ctypes.Structure):
+class AttentionArgs(Arguments):
     """`mir::AttentionArgs`."""
 
-    _fields_ = (
-        [(n, _P) for n in ("qkv", "table", "out", "lse")]
-        + [(n, _L) for n in ("batch", "height", "width", "heads", "dim", "shift")]
-        + [("threads", _I)]
-    )
+    _fields_ = [
+        *_fields(_P, "qkv table out lse"),
+        *_fields(_L, "batch height width heads dim shift"),
+        *_fields(_I, "threads"),
+    ]
 
 
-class AttentionGradArgs(ctypes.Structure):
+class AttentionGradArgs(Arguments):
     """`mir::AttentionGradArgs`."""
 
-    _fields_ = [("forward", AttentionArgs), ("dout", _P), ("dqkv", _P), ("dtable", _P), ("parts", _L)]
+    _fields_ = [("forward", AttentionArgs), *_fields(_P, "dout dqkv dtable"), *_fields(_L, "parts")]
 
 
-class AttentionBlockArgs(ctypes.Structure):
+class AttentionBlockArgs(Arguments):
     """`mir::AttentionBlockArgs`."""
 
     _fields_ = [
         ("attention", AttentionArgs),
-        *((n, _P) for n in ("x", "gamma", "beta", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias", "mixed")),
-        ("eps", _D),
+        *_fields(_P, "x gamma beta qkv_weight qkv_bias proj_weight proj_bias mixed"),
+        *_fields(_D, "eps"),
     ]
 
 
-class LinearArgs(ctypes.Structure):
+class LinearArgs(Arguments):
     """`mir::LinearArgs`."""
 
     _fields_ = [
-        *((n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "residual", "skip", "scale", "y")),
-        *((n, _L) for n in ("rows", "inside", "outside", "x_stride")),
-        ("eps", _D),
-        ("gelu", _I),
-        ("threads", _I),
+        *_fields(_P, "x weight bias gamma beta residual skip scale y"),
+        *_fields(_L, "rows inside outside x_stride"),
+        *_fields(_D, "eps"),
+        *_fields(_I, "gelu threads"),
     ]
 
 
-class LinearGradArgs(ctypes.Structure):
+class LinearGradArgs(Arguments):
     """`mir::LinearGradArgs`."""
 
     _fields_ = [
         ("forward", LinearArgs),
-        *((n, _P) for n in ("dy", "around", "dx", "dskip", "dweight", "dbias", "dgamma", "dbeta", "dscale")),
-        ("parts", _L),
+        *_fields(_P, "dy around dx dskip dweight dbias dgamma dbeta dscale"),
+        *_fields(_L, "parts"),
     ]
 
 
-class DepthwiseArgs(ctypes.Structure):
+class DepthwiseArgs(Arguments):
     """`mir::DepthwiseArgs`."""
 
     _fields_ = [
-        *((n, _P) for n in ("x", "weight", "bias", "gamma", "beta", "y", "conv")),
-        *((n, _L) for n in ("batch", "height", "width", "channels", "kernel")),
-        ("eps", _D),
-        ("mode", _I),
-        ("threads", _I),
+        *_fields(_P, "x weight bias gamma beta y conv"),
+        *_fields(_L, "batch height width channels kernel"),
+        *_fields(_D, "eps"),
+        *_fields(_I, "mode threads"),
     ]
 
 
-class DepthwiseGradArgs(ctypes.Structure):
+class DepthwiseGradArgs(Arguments):
     """`mir::DepthwiseGradArgs`."""
 
     _fields_ = [
         ("forward", DepthwiseArgs),
-        *((n, _P) for n in ("dy", "dx", "dweight", "dbias", "dgamma", "dbeta")),
-        ("parts", _L),
+        *_fields(_P, "dy dx dweight dbias dgamma dbeta"),
+        *_fields(_L, "parts"),
     ]
 
 
-class ConvBlockArgs(ctypes.Structure):
+class ConvBlockArgs(Arguments):
     """`mir::ConvBlockArgs`."""
 
     _fields_ = [("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs)]
 
 
-class ScanPassArgs(ctypes.Structure):
+class ScanPassArgs(Arguments):
     """`mir::ScanPassArgs`."""
 
     _fields_ = [("into", ConvBlockArgs), ("project", LinearArgs), ("back", LinearArgs), ("scan", ScanArgs)]
 
 
-class RoutingArgs(ctypes.Structure):
+class RoutingArgs(Arguments):
     """`mir::RoutingArgs`."""
 
-    _fields_ = (
-        [(n, _P) for n in ("logits", "label", "order")]
-        + [(n, _L) for n in ("batch", "length", "prompts")]
-        + [("threads", _I)]
-    )
+    _fields_ = [*_fields(_P, "logits label order"), *_fields(_L, "batch length prompts"), *_fields(_I, "threads")]
 
 
-class ChoiceArgs(ctypes.Structure):
+class ChoiceArgs(Arguments):
     """`mir::ChoiceArgs`."""
 
     _fields_ = [
         ("first", LinearArgs),
         ("second", LinearArgs),
-        *((n, _P) for n in ("pool", "label", "prompt")),
-        ("width", _L),
+        *_fields(_P, "pool label prompt"),
+        *_fields(_L, "width"),
     ]
 
 
-class NoiseArgs(ctypes.Structure):
+class NoiseArgs(Arguments):
     """`mir::NoiseArgs`."""
 
-    _fields_ = [("seeds", _P), ("noise", _P), ("batch", _L), ("count", _L), ("threads", _I)]
+    _fields_ = [*_fields(_P, "seeds noise"), *_fields(_L, "batch count"), *_fields(_I, "threads")]
 
 
-class DrawArgs(ctypes.Structure):
+class DrawArgs(Arguments):
     """`mir::DrawArgs`."""
 
     _fields_ = [
-        *((n, _P) for n in ("logits", "noise", "pool", "label", "prompt", "soft")),
-        *((n, _L) for n in ("tokens", "prompts", "width")),
-        ("temperature", _D),
-        ("threads", _I),
+        *_fields(_P, "logits noise pool label prompt soft"),
+        *_fields(_L, "tokens prompts width"),
+        *_fields(_D, "temperature"),
+        *_fields(_I, "threads"),
     ]
 
 
-class DrawGradArgs(ctypes.Structure):
+class DrawGradArgs(Arguments):
     """`mir::DrawGradArgs`."""
 
-    _fields_ = [("forward", DrawArgs), *((n, _P) for n in ("dprompt", "dlogits", "dpool")), ("parts", _L)]
+    _fields_ = [("forward", DrawArgs), *_fields(_P, "dprompt dlogits dpool"), *_fields(_L, "parts")]

@@ -36,7 +36,8 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
 def _noise_forward(seeds: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     seeds = seeds.contiguous()
     noise = _noise_output(seeds, count, dtype)
-    args = structs.NoiseArgs(seeds.data_ptr(), noise.data_ptr(), len(seeds), count, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    args = structs.NoiseArgs(seeds=seeds, noise=noise, batch=len(seeds), count=count, threads=threads)
     loader.call("noise", dtype, args)
     return noise
 

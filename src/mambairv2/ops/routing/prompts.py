@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from mambairv2.ops.backend_choice import DenseBackend, dense_backend, index_backend
 from mambairv2.ops.dense.linear import Affine, Norm, linear
 from mambairv2.ops.library import loader, structs
-from mambairv2.ops.library.loader import pointer
 from mambairv2.ops.registration import define, needs_gradient
 
 
@@ -32,8 +31,10 @@ def choose_prompt(
     x: (B, L, E). norm: weight (E,), bias (E,) and epsilon. first: weight (F, E), bias (F,). second: weight (T, F), bias
     (T,). pool: (T, N). Floating point of one dtype. Returns the labels (B, L) int64 and the prompts (B, L, N).
     """
-    if dense_backend(x, backend) == "native" and not needs_gradient(x, *norm[:2], *first, *second, pool):
-        label, prompt = _choose(x, *norm[:2], *first, *second, pool, norm[2])
+    gamma, beta, eps = norm
+    given = (x, gamma, beta, *first, *second, pool)
+    if dense_backend(x, backend) == "native" and not needs_gradient(*given):
+        label, prompt = _choose(*given, eps)
         return label, prompt
     label = likeliest_prompt(route_logits(x, norm, first, second, backend=backend), backend=backend)
     return label, F.embedding(label, pool)
@@ -76,7 +77,10 @@ def neighbour_order(label: Tensor, prompts: int, *, backend: DenseBackend = "aut
 def _likeliest_forward(logits: Tensor) -> Tensor:
     logits = logits.contiguous()
     label = _labels(logits)
-    args = structs.RoutingArgs(logits.data_ptr(), label.data_ptr(), None, *logits.shape, torch.get_num_threads())
+    batch, length, prompts = logits.shape
+    args = structs.RoutingArgs(
+        logits=logits, label=label, batch=batch, length=length, prompts=prompts, threads=torch.get_num_threads()
+    )
     loader.call("likeliest", logits.dtype, args)
     return label
 
@@ -96,18 +100,41 @@ def _choose_forward(
     pool: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    given = (x, gamma, beta, first, first_bias, second, second_bias, pool)
-    loader.check_dtype(*given)
-    x, gamma, beta, first, first_bias, second, second_bias, pool = (t.contiguous() for t in given)
+    tensors = (x, gamma, beta, first, first_bias, second, second_bias, pool)
+    loader.check_dtype(*tensors)
+    x, gamma, beta, first, first_bias, second, second_bias, pool = (t.contiguous() for t in tensors)
     label, prompt = _choice(x, pool)
     (middle, inside), rows, threads = first.shape, x.shape[0] * x.shape[1], torch.get_num_threads()
-    none = (None, None, None, None)
-    pointers = map(pointer, (x, first, first_bias, gamma, beta, *none))
-    one = structs.LinearArgs(*pointers, rows, inside, middle, inside, eps, 1, threads)
-    pointers = map(pointer, (None, second, second_bias, None, None, *none))
-    two = structs.LinearArgs(*pointers, rows, middle, len(second), middle, 0.0, 0, threads)
-    pointers = map(pointer, (pool, label, prompt))
-    loader.call("choose", x.dtype, structs.ChoiceArgs(one, two, *pointers, pool.shape[1]))
+    args = structs.ChoiceArgs(
+        first=structs.LinearArgs(
+            x=x,
+            weight=first,
+            bias=first_bias,
+            gamma=gamma,
+            beta=beta,
+            rows=rows,
+            inside=inside,
+            outside=middle,
+            x_stride=inside,
+            eps=eps,
+            gelu=True,
+            threads=threads,
+        ),
+        second=structs.LinearArgs(
+            weight=second,
+            bias=second_bias,
+            rows=rows,
+            inside=middle,
+            outside=len(second),
+            x_stride=middle,
+            threads=threads,
+        ),
+        pool=pool,
+        label=label,
+        prompt=prompt,
+        width=pool.shape[1],
+    )
+    loader.call("choose", x.dtype, args)
     return label, prompt
 
 
@@ -118,21 +145,30 @@ def _choice(x: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
 def _sort_forward(label: Tensor, prompts: int) -> Tensor:
     label = label.contiguous()
     order = torch.empty_like(label)
-    sizes = (*label.shape, prompts)
-    args = structs.RoutingArgs(None, label.data_ptr(), order.data_ptr(), *sizes, torch.get_num_threads())
-    loader.call("sort_by_label", torch.float32, args)
+    batch, length = label.shape
+    args = structs.RoutingArgs(
+        label=label, order=order, batch=batch, length=length, prompts=prompts, threads=torch.get_num_threads()
+    )
+    loader.call("sort_by_label", torch.float32, args)  # labels only: it reads no real number
     return order
 
 
 def _draw_args(
-    logits: Tensor, noise: Tensor | None, pool: Tensor, temperature: float
-) -> tuple[structs.DrawArgs, list[Tensor | None]]:
-    """Fill the C struct but for its results; the list keeps alive what it points to."""
+    logits: Tensor, noise: Tensor | None, pool: Tensor, temperature: float, **results: Tensor | None
+) -> structs.DrawArgs:
     loader.check_dtype(logits, noise, pool)
-    alive = [None if t is None else t.contiguous() for t in (logits, noise, pool)]
-    sizes = (logits.shape[0] * logits.shape[1], *pool.shape)
-    args = structs.DrawArgs(*map(pointer, alive), None, None, None, *sizes, temperature, torch.get_num_threads())
-    return args, alive
+    batch, length, prompts = logits.shape
+    return structs.DrawArgs(
+        logits=logits.contiguous(),
+        noise=None if noise is None else noise.contiguous(),
+        pool=pool.contiguous(),
+        **results,
+        tokens=batch * length,
+        prompts=prompts,
+        width=pool.shape[1],
+        temperature=temperature,
+        threads=torch.get_num_threads(),
+    )
 
 
 def _draw_outputs(logits: Tensor, pool: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,23 +179,24 @@ def _draw_outputs(logits: Tensor, pool: Tensor, keep: bool) -> tuple[Tensor, Ten
 def _draw_forward(
     logits: Tensor, noise: Tensor, pool: Tensor, temperature: float, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    args, _alive = _draw_args(logits, noise, pool, temperature)
     prompt, label, soft = _draw_outputs(logits, pool, keep)
-    args.label, args.prompt = label.data_ptr(), prompt.data_ptr()
-    args.soft = soft.data_ptr() if keep else None
-    loader.call("draw_forward", logits.dtype, args)
+    results = {"label": label, "prompt": prompt, "soft": soft if keep else None}
+    loader.call("draw_forward", logits.dtype, _draw_args(logits, noise, pool, temperature, **results))
     return prompt, label, soft
 
 
 def _draw_backward(
     dprompt: Tensor, label: Tensor, soft: Tensor, pool: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    forward, _alive = _draw_args(soft, None, pool, temperature)
-    dprompt = dprompt.contiguous()
-    forward.label, forward.soft = label.data_ptr(), soft.data_ptr()
     parts = loader.parts_for(label.numel() // 512)
     dlogits, dpool = torch.empty_like(soft), pool.new_empty(parts, *pool.shape)
-    args = structs.DrawGradArgs(forward, *map(pointer, (dprompt, dlogits, dpool)), parts)
+    args = structs.DrawGradArgs(
+        forward=_draw_args(soft, None, pool, temperature, label=label, soft=soft),
+        dprompt=dprompt.contiguous(),
+        dlogits=dlogits,
+        dpool=dpool,
+        parts=parts,
+    )
     loader.call("draw_backward", soft.dtype, args)
     return dlogits, dpool.sum(0)
 
@@ -170,7 +207,7 @@ _choose = define(
     "(Tensor x, Tensor gamma, Tensor beta, Tensor first, Tensor first_bias, Tensor second, Tensor second_bias, "
     "Tensor pool, float eps) -> (Tensor, Tensor)",
     _choose_forward,
-    lambda x, *given: _choice(x, given[6]),
+    lambda x, *others: _choice(x, others[-2]),
 )
 _sort = define(
     "sort_by_label_native", "(Tensor label, int prompts) -> Tensor", _sort_forward, lambda t, _: t.new_empty(t.shape)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mambairv2.ops.registration import define, needs_gradient
+from mambairv2.ops.registration import define, needs_gradient, schema_of
 
 
 class Scan(NamedTuple):
@@ -28,29 +28,42 @@ class Scan(NamedTuple):
     delta_softplus: bool = True
 
     def real(self) -> list[Tensor]:
-        """Return the tensors of real numbers, prompt last if there is one."""
-        return [*self[:7], *(() if self.prompt is None else (self.prompt,))]
+        """Return the tensors of real numbers."""
+        tensors = (self.u, self.delta, self.A, self.B, self.C, self.D, self.delta_bias, self.prompt)
+        return [t for t in tensors if t is not None]
 
     def with_real(self, change: Callable[[Tensor], Tensor]) -> Scan:
         """Return the scan with every tensor of real numbers changed."""
-        u, delta, A, B, C, D, bias = map(change, self[:7])
-        prompt = None if self.prompt is None else change(self.prompt)
-        return Scan(u, delta, A, B, C, D, bias, self.order, prompt, self.delta_softplus)
+        return self._replace(
+            u=change(self.u),
+            delta=change(self.delta),
+            A=change(self.A),
+            B=change(self.B),
+            C=change(self.C),
+            D=change(self.D),
+            delta_bias=change(self.delta_bias),
+            prompt=None if self.prompt is None else change(self.prompt),
+        )
 
     def laid_out(self) -> Scan:
         """Return the scan as kernels read it: tokens at one stride, everything else contiguous."""
         order = None if self.order is None else self.order.contiguous()
         return self.with_real(lambda t: rows(t) if t.ndim == 3 else t.contiguous())._replace(order=order)
 
-    def strides(self) -> list[int]:
-        """Return from one token to the next of u, delta, B, C and the prompt (0 without one), laid out."""
-        return [0 if t is None else t.stride(1) for t in (self.u, self.delta, self.B, self.C, self.prompt)]
+
+class ScanGradients(NamedTuple):
+    """The gradients of a scan, as it comes; that of the prompt is `prompt_gradient`."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    delta_bias: Tensor
 
 
-SCAN = (
-    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor D, Tensor delta_bias, Tensor? order, Tensor? prompt, "
-    "bool delta_softplus"
-)
+_SCAN = schema_of(Scan)
 
 
 def prompt_gradient(dC: Tensor, order: Tensor | None) -> Tensor:
@@ -61,47 +74,65 @@ def prompt_gradient(dC: Tensor, order: Tensor | None) -> Tensor:
 def scan_operator(
     backend: str,
     forward: Callable[[Scan, bool], tuple[Tensor, Tensor, Tensor]],
-    backward: Callable[[Tensor, Scan, Tensor], list[Tensor]],
+    backward: Callable[[Tensor, Scan, Tensor], ScanGradients],
     outputs: Callable[[Scan, bool], tuple[Tensor, Tensor, Tensor]],
     dispatch: str,
 ) -> Callable[[Scan], tuple[Tensor, Tensor]]:
     """Return a scan that gives y (B, L, D) and the last state (B, D, N), with gradients through y.
 
     forward: a scan, and whether to keep states for the backward pass, to y, the last state, and those (empty if not
-    kept). backward: dy, the scan and its states to du, ddelta, dA, dB, dC, dD, ddelta_bias. outputs: allocates what
-    forward returns.
+    kept). backward: dy, the scan and its states to the gradients. outputs: allocates what forward returns.
     """
-    run_backward = define(
+
+    def run_backward(dy, *inputs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        *scan, states = inputs
+        return list(backward(dy, Scan(*scan), states))
+
+    def gradient_shapes(dy, *inputs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        *fields, _ = inputs
+        scan = Scan(*fields)
+        return [t.new_empty(t.shape) for t in scan._replace(prompt=None).real()]
+
+    backward_operator = define(
         f"selective_scan_backward_{backend}",
-        f"(Tensor dy, {SCAN}, Tensor states) -> Tensor[]",
-        lambda dy, *args: backward(dy, Scan(*args[:-1]), args[-1]),
-        lambda dy, *args: [t.new_empty(t.shape) for t in args[:7]],
+        f"(Tensor dy, {_SCAN}, Tensor states) -> Tensor[]",
+        run_backward,
+        gradient_shapes,
         dispatch=dispatch,
     )
 
     def save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         *tensors, ctx.delta_softplus, _ = inputs
-        ctx.save_for_backward(*tensors, output[2])
+        *_, states = output
+        ctx.save_for_backward(*tensors, states)
 
     def gradient(ctx, dy, _last, _states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         *tensors, states = ctx.saved_tensors
-        order, prompt = tensors[7:]
-        grads = run_backward(dy, *tensors, ctx.delta_softplus, states)
-        dprompt = None if prompt is None else prompt_gradient(grads[4], order).to(prompt.dtype)
+        scan = Scan._make((*tensors, ctx.delta_softplus))
+        grads = ScanGradients(*backward_operator(dy, *scan, states))
+        dprompt = None if scan.prompt is None else prompt_gradient(grads.C, scan.order).to(scan.prompt.dtype)
         return *grads, None, dprompt, None, None
 
-    run_forward = define(
+    def run_forward(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        *scan, keep_states = inputs
+        return forward(Scan(*scan), keep_states)
+
+    def shapes(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        *scan, keep_states = inputs
+        return outputs(Scan(*scan), keep_states)
+
+    forward_operator = define(
         f"selective_scan_{backend}",
-        f"({SCAN}, bool keep_states) -> (Tensor, Tensor, Tensor)",
-        lambda *args: forward(Scan(*args[:-1]), args[-1]),
-        lambda *args: outputs(Scan(*args[:-1]), args[-1]),
+        f"({_SCAN}, bool keep_states) -> (Tensor, Tensor, Tensor)",
+        run_forward,
+        shapes,
         dispatch=dispatch,
         gradient=gradient,
         save=save,
     )
 
     def run(scan: Scan) -> tuple[Tensor, Tensor]:
-        y, last, _ = run_forward(*scan, needs_gradient(*scan.real()))
+        y, last, _ = forward_operator(*scan, needs_gradient(*scan.real()))
         return y, last
 
     return run

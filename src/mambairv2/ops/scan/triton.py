@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mambairv2.ops.registration import EVERY_DEVICE
-from mambairv2.ops.scan.arguments import Scan, scan_operator
+from mambairv2.ops.scan.arguments import Scan, ScanGradients, scan_operator
 from mambairv2.ops.scan.triton_buffers import scan_outputs
 from mambairv2.ops.triton_support import DTYPES, MAX_STATES
 
@@ -28,7 +28,7 @@ def _scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor
     return triton_launch.scan_forward(scan, keep_states)
 
 
-def _scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
+def _scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> ScanGradients:
     from mambairv2.ops.scan import triton_launch
 
     return triton_launch.scan_backward(dy, scan, states)

@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from mambairv2.ops.scan import triton_backward, triton_forward
-from mambairv2.ops.scan.arguments import Scan
+from mambairv2.ops.scan.arguments import Scan, ScanGradients
 from mambairv2.ops.scan.triton_buffers import scan_outputs, tile_of
 from mambairv2.ops.triton_support import FUSED, PROGRAMS
 
@@ -41,11 +41,12 @@ def scan_forward(scan: Scan, keep_states: bool) -> tuple[Tensor, Tensor, Tensor]
     runs = triton.cdiv(tiles, per_run)
     right = (scan.B, scan.B.stride(1), None, 0)
     starts = _run_starts(scan, scan.u, scan.u.stride(1), right, reverse=False) if runs > 1 else None
+    *tensors, softplus = scan
     triton_forward.outputs[(y.shape[0] * runs, blocks)](
-        *(*scan[:9], starts, y, last, states if keep_states else None),
-        *(*y.shape[1:], tiles, per_run, *scan.strides()),
+        *(*tensors, starts, y, last, states if keep_states else None),
+        *(*y.shape[1:], tiles, per_run, *_strides(scan)),
         N=last.shape[2],
-        SOFTPLUS=scan.delta_softplus,
+        SOFTPLUS=softplus,
         **sizes,
     )
     return y, last, states
@@ -74,28 +75,44 @@ def _run_starts(
     return ends
 
 
-def scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> list[Tensor]:
-    """Return du, ddelta, dA, dB, dC, dD, ddelta_bias, each like what it belongs to."""
+def scan_backward(dy: Tensor, scan: Scan, states: Tensor) -> ScanGradients:
+    """Return the gradients, each like what it belongs to."""
     batch, length, channels = dy.shape
     n = scan.A.shape[1]
     if dy.numel() == 0:
-        return [t.new_zeros(t.shape) for t in scan[:7]]
+        return ScanGradients(*(t.new_zeros(t.shape) for t in scan._replace(prompt=None).real()))
     dy, scan = dy.contiguous(), scan.laid_out()
     sizes, blocks, tiles, per_run = _scan_sizes(scan)
     runs = triton.cdiv(tiles, per_run)
-    strides = scan.strides()
-    right = (scan.C, scan.C.stride(1), scan.prompt, strides[-1])
+    right = (scan.C, scan.C.stride(1), scan.prompt, _prompt_stride(scan))
     starts = _run_starts(scan, dy, channels, right, reverse=True) if runs > 1 else None
     du, ddelta = (t.new_empty(batch, length, channels) for t in (scan.u, scan.delta))
     dB, dC = (dy.new_empty(blocks, batch, length, n, dtype=torch.float32) for _ in range(2))
     dA = dy.new_empty(batch, runs, channels, n, dtype=torch.float32)
     dD, dbias = (dy.new_empty(batch, runs, channels, dtype=torch.float32) for _ in range(2))
+    *tensors, softplus = scan
     triton_backward.gradients[(batch * runs, blocks)](
-        *(dy, *scan[:9], states, starts, du, ddelta, dA, dB, dC, dD, dbias),
-        *(length, channels, tiles, per_run, *strides),
+        *(dy, *tensors, states, starts, du, ddelta, dA, dB, dC, dD, dbias),
+        *(length, channels, tiles, per_run, *_strides(scan)),
         N=n,
-        SOFTPLUS=scan.delta_softplus,
+        SOFTPLUS=softplus,
         **sizes,
     )
-    sums = [dA.sum((0, 1)), dB.sum(0), dC.sum(0), dD.sum((0, 1)), dbias.sum((0, 1))]
-    return [du, ddelta, *(t.to(like.dtype) for t, like in zip(sums, scan[2:7], strict=True))]
+    return ScanGradients(
+        u=du,
+        delta=ddelta,
+        A=dA.sum((0, 1)).to(scan.A.dtype),
+        B=dB.sum(0).to(scan.B.dtype),
+        C=dC.sum(0).to(scan.C.dtype),
+        D=dD.sum((0, 1)).to(scan.D.dtype),
+        delta_bias=dbias.sum((0, 1)).to(scan.delta_bias.dtype),
+    )
+
+
+def _strides(scan: Scan) -> tuple[int, ...]:
+    """Return from one token to the next of u, delta, B, C and the prompt, laid out."""
+    return *(t.stride(1) for t in (scan.u, scan.delta, scan.B, scan.C)), _prompt_stride(scan)
+
+
+def _prompt_stride(scan: Scan) -> int:
+    return 0 if scan.prompt is None else scan.prompt.stride(1)

@@ -1,9 +1,10 @@
 // The attentive scan from the layer norm before it to the map behind it, for inference.
 #pragma once
-#include "args.h"
-#include "conv_block.h"
-#include "linear.h"
-#include "scan.h"
+#include "abi/structs.h"
+#include "base/memory.h"
+#include "blocks/conv_block.h"
+#include "dense/linear.h"
+#include "scan/forward.h"
 
 namespace MIR_ISA {
 

@@ -1,14 +1,17 @@
-// A linear map, a depthwise convolution and a linear map back, for inference. A band of rows goes through all three a few rows at
-// a time; a ring of rows, as many as the convolution reads, stays in cache, and what lies between the maps is never written.
+// A linear map, a depthwise convolution and a linear map back, for inference. A band of rows goes through all three a
+// few rows at a time; a ring of rows, as many as the convolution reads, stays in cache, and what lies between the maps
+// is never written.
 #pragma once
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
-#include "args.h"
-#include "depthwise.h"
-#include "linear.h"
-#include "parallel.h"
-#include "simd.h"
+#include "abi/structs.h"
+#include "base/functions.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "dense/depthwise.h"
+#include "dense/linear.h"
 
 namespace MIR_ISA {
 
@@ -19,16 +22,19 @@ constexpr int64_t BAND_HEIGHT = 32, LEAST_HEIGHT = 8;  // the rows around a band
 
 // How an image is cut: into strips of columns, as wide as the ring allows, and bands of rows.
 template <class T> struct Bands {
-    const int64_t pad, wide, hidden_row;  // of a token in the ring: what the convolution reads; all of the first map, if it gates
+    const int64_t pad, wide,
+        hidden_row;  // of a token in the ring: what the convolution reads; all of the first map, if it gates
     int64_t step, columns, width, rows, height;
 
     explicit Bands(const DepthwiseArgs<T> &a)
         : pad(a.kernel / 2), wide(whole_vectors<T>(a.channels)), hidden_row(a.mode == mir::GATED ? 2 * wide : 0) {
         step = ROWS * std::clamp<int64_t>(LINEAR_BLOCK / (ROWS * a.width), 1, 4);
-        const int64_t fit = RING_BYTES / ((step + 2 * pad) * (wide + hidden_row) * (int64_t)sizeof(T)) - 2 * pad - NEIGHBOURS;
+        const int64_t fit =
+            RING_BYTES / ((step + 2 * pad) * (wide + hidden_row) * (int64_t)sizeof(T)) - 2 * pad - NEIGHBOURS;
         width = even(a.width, std::max<int64_t>(fit, 16), NEIGHBOURS), columns = (a.width + width - 1) / width;
         const int64_t share = a.batch * columns * a.height / std::max(a.threads, 1);
-        height = even(a.height, std::clamp(share, LEAST_HEIGHT, BAND_HEIGHT), ROWS), rows = (a.height + height - 1) / height;
+        height = even(a.height, std::clamp(share, LEAST_HEIGHT, BAND_HEIGHT), ROWS),
+        rows = (a.height + height - 1) / height;
     }
     // The least size of equal parts, each of at most `most`, in whole units.
     static int64_t even(int64_t n, int64_t most, int64_t unit) {
@@ -58,11 +64,12 @@ template <class T, int K> struct ConvBlockBand {
     } own, around;
     std::vector<const T *> read, joins;  // rows in the ring: what the convolution reads, what it is joined to
 
-    ConvBlockBand(const ConvBlockArgs<T> &args, const Bands<T> &cut, const LinearArgs<T> &border_args, const T *first_columns,
-                  const T *border_columns, const T *last_columns, const T *conv_taps)
-        : a(args), conv(args.conv), bands(cut), taps(conv_taps), gated(conv.mode == mir::GATED), pad(cut.pad), wide(cut.wide), inner(conv.channels),
-          hidden_row(cut.hidden_row), first(a.first, first_columns), border(border_args, border_columns), last(a.last, last_columns),
-          staged(cut.ring() * cut.full_width() * wide), hidden((cut.ring() * cut.full_width() + LINEAR_BLOCK) * hidden_row),
+    ConvBlockBand(const ConvBlockArgs<T> &args, const Bands<T> &cut, const LinearArgs<T> &border_args,
+                  const T *first_columns, const T *border_columns, const T *last_columns, const T *conv_taps)
+        : a(args), conv(args.conv), bands(cut), taps(conv_taps), gated(conv.mode == mir::GATED), pad(cut.pad),
+          wide(cut.wide), inner(conv.channels), hidden_row(cut.hidden_row), first(a.first, first_columns),
+          border(border_args, border_columns), last(a.last, last_columns), staged(cut.ring() * cut.full_width() * wide),
+          hidden((cut.ring() * cut.full_width() + LINEAR_BLOCK) * hidden_row),
           joined(a.last.weight ? (cut.step * cut.width + LINEAR_BLOCK) * wide : 0) {}
 
     int64_t token(int64_t y, int64_t x) const { return (image * conv.height + y0 + y) * conv.width + x0 + x; }
@@ -103,7 +110,9 @@ template <class T, int K> struct ConvBlockBand {
             map_gated(around, border, 0);
         } else {
             by_blocks(own.token.size(), [&](int64_t n, int64_t count) {
-                map(own, first, n, count, [to = staged.data(), place = &own.place[n], step = wide](int64_t r) { return to + place[r] * step; });
+                map(own, first, n, count, [to = staged.data(), place = &own.place[n], step = wide](int64_t r) {
+                    return to + place[r] * step;
+                });
             });
         }
     }
@@ -116,7 +125,9 @@ template <class T, int K> struct ConvBlockBand {
 
     // The first map of some tokens, token r to to(r).
     template <class F> void map(const Tokens &tokens, LinearBlock<T> &by, int64_t n, int64_t count, F &&to) {
-        by.gather(count, [x = a.first.x, token = &tokens.token[n], stride = a.first.x_stride](int64_t r) { return x + token[r] * stride; });
+        by.gather(count, [x = a.first.x, token = &tokens.token[n], stride = a.first.x_stride](int64_t r) {
+            return x + token[r] * stride;
+        });
         if (a.first.gelu)
             by.template map<true>(count, [=](int64_t r, int64_t o, int, V v) { store(to(r) + o, gelu<T>(v)); });
         else
@@ -145,19 +156,23 @@ template <class T, int K> struct ConvBlockBand {
         const bool more = a.last.weight;
         const T *bias = conv.bias;
         T *to = more ? joined.data() : conv.y + token(y, 0) * inner;
-        const int64_t u_step = gated ? hidden_row : wide, to_row = more ? width : conv.width, to_step = more ? wide : inner;
+        const int64_t u_step = gated ? hidden_row : wide, to_row = more ? width : conv.width,
+                      to_step = more ? wide : inner;
         const int32_t mode = conv.mode;
         read.clear(), joins.clear();
         for (int64_t i = -pad; i < count + pad + ROWS - 1; i++) read.push_back(&staged[place(y + i, -pad) * wide]);
-        for (int64_t i = 0; i < count; i++) joins.push_back((gated ? hidden.data() : staged.data()) + place(y + i, 0) * u_step);
+        for (int64_t i = 0; i < count; i++)
+            joins.push_back((gated ? hidden.data() : staged.data()) + place(y + i, 0) * u_step);
         for (int64_t c0 = 0; c0 < inner; c0 += CHUNK_BYTES / sizeof(T)) {
             const int64_t channels = std::min<int64_t>(CHUNK_BYTES / sizeof(T), inner - c0);
             auto row = [rows = read.data(), c0](int64_t i) { return rows[i] + c0; };
-            sum_taps<T, K>(conv.kernel, count, width, channels, row, wide, taps + c0, wide, [=, u = joins.data()](int64_t i, int64_t x, int64_t c, int lanes, V z) {
-                const int64_t at = c0 + c;
-                z += load(bias + at, lanes);
-                store(to + (i * to_row + x) * to_step + at, joined_to<T>(mode, load(u[i] + x * u_step + at, lanes), z), lanes);
-            });
+            sum_taps<T, K>(conv.kernel, count, width, channels, row, wide, taps + c0, wide,
+                           [=, u = joins.data()](int64_t i, int64_t x, int64_t c, int lanes, V z) {
+                               const int64_t at = c0 + c;
+                               z += load(bias + at, lanes);
+                               store(to + (i * to_row + x) * to_step + at,
+                                     joined_to<T>(mode, load(u[i] + x * u_step + at, lanes), z), lanes);
+                           });
         }
     }
 

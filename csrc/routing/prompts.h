@@ -1,14 +1,17 @@
 // Routing: the likeliest prompt of each token, and the tokens in the order of their prompts.
 #pragma once
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
-#include "args.h"
-#include "linear.h"
-#include "parallel.h"
-#include "simd.h"
+#include "abi/structs.h"
+#include "base/functions.h"
+#include "base/lanes.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "dense/linear.h"
 
 namespace MIR_ISA {
 
@@ -60,7 +63,8 @@ template <class T> void choose(const ChoiceArgs<T> &a) {
         Scratch<T> hidden(LINEAR_BLOCK * middle), logits(LINEAR_BLOCK * wide);
         T *to = hidden.data(), *scores = logits.data();
         first.stage(r0, count, false);
-        first.template map<true>(count, [=](int64_t r, int64_t o, int, V v) { store(to + r * middle + o, gelu<T>(v)); });
+        first.template map<true>(count,
+                                 [=](int64_t r, int64_t o, int, V v) { store(to + r * middle + o, gelu<T>(v)); });
         second.view(to, middle);
         second.template map<false>(count, [=](int64_t r, int64_t o, int, V v) { store(scores + r * wide + o, v); });
         for (int64_t r = 0; r < count; r++) {

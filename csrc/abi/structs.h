@@ -1,13 +1,20 @@
-// What crosses the C ABI: plain structs of pointers and sizes. Strides count elements from one token to the next.
+// What crosses the C ABI: plain structs of pointers and sizes, mirrored field by field in
+// mambairv2/ops/library/structs.py. Strides count elements from one token to the next.
 #pragma once
 #include <cstdint>
 
 namespace mir {
 
-constexpr int SCAN_CHUNK = 64;   // tokens between the states that the forward pass keeps for the backward
-constexpr int MAX_RANK = 16;     // of what delta is made from
-constexpr int MAX_STATES = 64;   // N above this goes to the torch backend
-constexpr int WINDOW = 16;       // side of an attention window; rows of a window are whole vectors
+constexpr int ABI = 9;  // raised where a kernel changes what it means by its arguments
+
+enum Status : int32_t { OK = 0, OUT_OF_MEMORY = 1, FAILED = 2 };  // what each kernel returns
+constexpr int MESSAGE = 256;                                      // characters that say why it failed
+
+constexpr int SCAN_CHUNK = 64;  // tokens between the states that the forward pass keeps for the backward
+constexpr int MAX_RANK = 16;    // of what delta is made from
+constexpr int MAX_STATES = 64;  // N above this goes to the torch backend
+constexpr int MAX_KERNEL = 15;  // side of a depthwise convolution
+constexpr int WINDOW = 16;      // side of an attention window; rows of a window are whole vectors
 constexpr int TOKENS = WINDOW * WINDOW;
 constexpr int TABLE = (2 * WINDOW - 1) * (2 * WINDOW - 1);
 
@@ -32,8 +39,8 @@ template <class T> struct ScanGradArgs {
     T *du, *ddelta, *dB, *dC, *dA, *dD, *dbias;
 };
 
-// y = act(W norm(x) + bias) + residual + scale · skip, a token a row; null leaves a part out. x: (rows, in). weight: (out, in).
-// gamma, beta: (in), of the layer norm. y, residual, skip: (rows, out), contiguous. bias, scale: (out).
+// y = act(W norm(x) + bias) + residual + scale · skip, a token a row; null leaves a part out. x: (rows, in). weight:
+// (out, in). gamma, beta: (in), of the layer norm. y, residual, skip: (rows, out), contiguous. bias, scale: (out).
 template <class T> struct LinearArgs {
     const T *x, *weight, *bias, *gamma, *beta, *residual, *skip, *scale;
     T *y;
@@ -42,8 +49,8 @@ template <class T> struct LinearArgs {
     int32_t gelu, threads;
 };
 
-// dx, dy, dskip: contiguous. dweight: (out, in). dbias, dscale: (out). dgamma, dbeta: (in). around: (rows, in), what x gets from
-// elsewhere, added to dx, or null. parts: of the tokens, summed apart.
+// dx, dy, dskip: contiguous. dweight: (out, in). dbias, dscale: (out). dgamma, dbeta: (in). around: (rows, in), what x
+// gets from elsewhere, added to dx, or null. parts: of the tokens, summed apart.
 template <class T> struct LinearGradArgs {
     LinearArgs<T> forward;
     const T *dy, *around;
@@ -58,8 +65,8 @@ enum DepthwiseMode : int32_t {
     GELU = 2,     // y = x + gelu(conv(x))
 };
 
-// weight: (channels, kernel²). gamma, beta: (channels), of the layer norm of GATED. conv: what the convolution gave, kept for
-// the backward pass. All contiguous.
+// weight: (channels, kernel²). gamma, beta: (channels), of the layer norm of GATED. conv: what the convolution gave,
+// kept for the backward pass. All contiguous.
 template <class T> struct DepthwiseArgs {
     const T *x, *weight, *bias, *gamma, *beta;
     T *y, *conv;
@@ -76,16 +83,17 @@ template <class T> struct DepthwiseGradArgs {
     int64_t parts;
 };
 
-// last(conv(first(x))), for inference; without last.weight, what the convolution gives goes to conv.y. The x of `conv` and of `last`
-// are not looked at; the residual of `last` and the bias of `first` must be there.
+// last(conv(first(x))), for inference; without last.weight, what the convolution gives goes to conv.y. The x of `conv`
+// and of `last` are not looked at; the residual of `last` and the bias of `first` must be there.
 template <class T> struct ConvBlockArgs {
     LinearArgs<T> first;
     DepthwiseArgs<T> conv;
     LinearArgs<T> last;
 };
 
-// back(scan(conv(first(x)))) + x, for inference: the convolution gives u, `project` of it delta, B and C, which the kernel keeps, and
-// u, y and the result take turns in one place, back.y. first.in, the channels of the scan and back.out are the same number.
+// back(scan(conv(first(x)))) + x, for inference: the convolution gives u, `project` of it delta, B and C, which the
+// kernel keeps, and u, y and the result take turns in one place, back.y. first.in, the channels of the scan and
+// back.out are the same number.
 template <class T> struct ScanPassArgs {
     ConvBlockArgs<T> into;
     LinearArgs<T> project, back;
@@ -109,8 +117,9 @@ template <class T> struct AttentionGradArgs {
     int64_t parts;
 };
 
-// out = x + proj(attention(qkv(norm(x)))). x, out: (batch, height, width, heads dim); the qkv of `attention` is not looked at.
-// mixed: what `proj` maps, or null. qkv_weight: (3 heads dim, heads dim); proj_weight: (heads dim, heads dim); bias may be null.
+// out = x + proj(attention(qkv(norm(x)))). x, out: (batch, height, width, heads dim); the qkv of `attention` is not
+// looked at. mixed: what `proj` maps, or null. qkv_weight: (3 heads dim, heads dim); proj_weight: (heads dim, heads
+// dim); bias may be null.
 template <class T> struct AttentionBlockArgs {
     AttentionArgs<T> attention;
     const T *x, *gamma, *beta, *qkv_weight, *qkv_bias, *proj_weight, *proj_bias;
@@ -126,8 +135,8 @@ template <class T> struct RoutingArgs {
     int32_t threads;
 };
 
-// The likeliest prompt of each token of second(act(first(x))), for inference: label (rows), prompt (rows, width), its row of
-// pool (prompts, width). The x and y of `second` and the y of `first` are not looked at.
+// The likeliest prompt of each token of second(act(first(x))), for inference: label (rows), prompt (rows, width), its
+// row of pool (prompts, width). The x and y of `second` and the y of `first` are not looked at.
 template <class T> struct ChoiceArgs {
     LinearArgs<T> first, second;
     const T *pool;
@@ -144,8 +153,8 @@ template <class T> struct NoiseArgs {
     int32_t threads;
 };
 
-// logits, noise: (tokens, prompts). pool: (prompts, width). label: (tokens). prompt: (tokens, width). soft, the softmax: as
-// logits, or null.
+// logits, noise: (tokens, prompts). pool: (prompts, width). label: (tokens). prompt: (tokens, width). soft, the
+// softmax: as logits, or null.
 template <class T> struct DrawArgs {
     const T *logits, *noise, *pool;
     int64_t *label;
