@@ -4,7 +4,6 @@
 #include "attention/forward.h"
 #include "blocks/attention_block.h"
 #include "blocks/conv_block.h"
-#include "blocks/scan_pass.h"
 #include "dense/depthwise.h"
 #include "dense/depthwise_backward.h"
 #include "dense/linear.h"

@@ -91,15 +91,6 @@ template <class T> struct ConvBlockArgs {
     LinearArgs<T> last;
 };
 
-// back(scan(conv(first(x)))) + x, for inference: the convolution gives u, `project` of it delta, B and C, which the
-// kernel keeps, and u, y and the result take turns in one place, back.y. first.in, the channels of the scan and
-// back.out are the same number.
-template <class T> struct ScanPassArgs {
-    ConvBlockArgs<T> into;
-    LinearArgs<T> project, back;
-    ScanArgs<T> scan;
-};
-
 // qkv: (batch, height, width, 3 heads dim). table: (TABLE, heads). out: (batch, height, width, heads dim).
 // lse: (batch, windows, heads, TOKENS), log2 of the sum of each softmax, or null.
 template <class T> struct AttentionArgs {

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mambairv2.ops.blocks.attention_block import attention_block
 from mambairv2.ops.blocks.conv_block import conv_block
-from mambairv2.ops.blocks.scan_pass import ScanPass, scan_pass
+from mambairv2.ops.dense.linear import linear
 from mambairv2.ops.library import loader
 from mambairv2.ops.routing.prompts import choose_prompt
+from mambairv2.ops.scan.low_rank_scan import low_rank_scan
 
 pytestmark = pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -130,46 +131,62 @@ def test_choice(length, middle, prompts, dtype):
     assert torch.equal(prompt, pool[label])
 
 
-def pass_of(dtype: torch.dtype, image: tuple[int, int, int], dim: int, rank: int, routed: bool) -> ScanPass:
-    """A scan pass of so many channels, before and within."""
-    N, L = 8, image[1] * image[2]
-    vector = (dim,)
-    x, gamma, beta, into, bias, taps, bias2, project, weight, steps, A, D, gamma2, beta2, out, bias3, prompt = tensors(
-        dtype,
-        *((*image, dim), vector, vector, (dim, dim), vector, (dim, 1, 3, 3), vector),
-        *((rank + 2 * N, dim), (dim, rank), vector, (dim, N), vector),
-        *(vector, vector, (dim, dim), vector, (image[0], L, N)),
-    )
-    order = torch.stack([torch.randperm(L) for _ in range(image[0])]) if routed else None
-    first = (x, gamma, beta, into, bias, taps, bias2, project, weight, steps, -A.abs(), D)
-    return ScanPass(*first, gamma2, beta2, out, bias3, prompt, order, 1e-5, 1e-5)
+def attentive(
+    backend: str,
+    order: Tensor | None,
+    x: Tensor,
+    norm: Sequence[Tensor],
+    into: Sequence[Tensor],
+    taps: Sequence[Tensor],
+    scan: Sequence[Tensor],
+    out: Sequence[Tensor],
+) -> Tensor:
+    """The attentive scan as the network makes it; the scan and the last map write over their input."""
+    project, weight, steps, A, D, prompt = scan
+    gamma, beta, out_weight, out_bias = out
+    u = conv_block(x, (*norm, 1e-5), into, taps, "sigmoid", backend=backend).flatten(1, 2)
+    dt, B, C = linear(u, project, backend=backend).split((weight.shape[1], A.shape[1], A.shape[1]), dim=-1)
+    scan_backend = "native" if backend == "native" else "reference"
+    given = (u, dt, weight, -A.abs(), B, C + prompt, D, steps)
+    y = low_rank_scan(*given, order=order, backend=scan_backend, dense=backend)
+    more = {"norm": (gamma, beta, 1e-5), "residual": x.flatten(1, 2), "overwrite": True, "backend": backend}
+    return linear(y, out_weight, out_bias, **more).view(x.shape)
 
 
 @pytest.mark.parametrize("dtype", list(BOUNDS))
 @pytest.mark.parametrize(("dim", "rank"), [(37, 1), (48, 3), (20, 16), (20, 17)])
 @pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("routed", [False, True])
-def test_scan_pass(image, dim, rank, routed, dtype):
-    given = pass_of(dtype, image, dim, rank, routed)
+def test_attentive_scan(image, dim, rank, routed, dtype):
+    states, tokens, vector = 8, image[1] * image[2], (dim,)
+    given = tensors(
+        dtype,
+        *((*image, dim), vector, vector, (dim, dim), vector, (dim, 1, 3, 3), vector),
+        *((rank + 2 * states, dim), (dim, rank), vector, (dim, states), vector, (image[0], tokens, states)),
+        *(vector, vector, (dim, dim), vector),
+    )
+    order = torch.stack([torch.randperm(tokens) for _ in range(image[0])]) if routed else None
 
-    def run(backend: str, *real: Tensor) -> Tensor:
-        scan = "native" if backend == "native" else "reference"
-        return scan_pass(ScanPass(*real, *given[17:]), backend=scan, dense=backend)
+    def run(backend: str, x: Tensor, *rest: Tensor) -> Tensor:
+        return attentive(backend, order, x, rest[:2], rest[2:4], rest[4:6], rest[6:12], rest[12:])
 
-    agree(run, given[:17])
+    agree(run, given)
 
 
-def test_scan_pass_in_segments():
+def test_low_rank_scan_in_segments():
     """More threads than blocks of channels: the scan runs twice over each token, and both times reads u."""
-    given, threads = pass_of(torch.float32, (1, 64, 64), 20, 3, True), torch.get_num_threads()
-    with torch.no_grad():
-        expected = scan_pass(given)
-        try:
-            torch.set_num_threads(8)
-            found = scan_pass(given)
-        finally:
-            torch.set_num_threads(threads)
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    u, dt, weight, A, B, C, D, bias = tensors(
+        torch.float32, (1, 4096, 20), (1, 4096, 3), (20, 3), (20, 8), (1, 4096, 8), (1, 4096, 8), (20,), (20,)
+    )
+    rest, threads = (dt, weight, -A.abs(), B, C, D, bias), torch.get_num_threads()
+    order = torch.randperm(4096)[None]
+    expected = low_rank_scan(u.clone(), *rest, order=order)
+    try:
+        torch.set_num_threads(8)
+        found = low_rank_scan(u.clone(), *rest, order=order)
+    finally:
+        torch.set_num_threads(threads)
+    close(found, expected)
 
 
 def test_opcheck():
@@ -186,6 +203,5 @@ def test_opcheck():
     given = (x, gamma, beta, first, bias, taps, bias2, gamma2, beta2)
     both("conv_block_native", (*given, last, bias3, None, None, 1e-5, 1e-5, 0, True))
     both("conv_block_native", (*given, None, None, None, None, 1e-5, 1e-5, 0, True))
-    both("scan_pass_native", pass_of(torch.float32, (1, 5, 6), 20, 2, True))
     route = tensors(torch.float32, (1, 30, 20), (20,), (20,), (7, 20), (7,), (9, 7), (9,), (9, 8))
     torch.library.opcheck(torch.ops.mambairv2.choose_prompt_native, (*route, 1e-5))

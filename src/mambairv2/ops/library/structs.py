@@ -131,12 +131,6 @@ class ConvBlockArgs(Arguments):
     _fields_ = [("first", LinearArgs), ("conv", DepthwiseArgs), ("last", LinearArgs)]
 
 
-class ScanPassArgs(Arguments):
-    """`mir::ScanPassArgs`."""
-
-    _fields_ = [("into", ConvBlockArgs), ("project", LinearArgs), ("back", LinearArgs), ("scan", ScanArgs)]
-
-
 class RoutingArgs(Arguments):
     """`mir::RoutingArgs`."""
 
