@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*)
+SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*/*)
 
 .PHONY: demo test test-extras lint types docs kernel clean
 .DELETE_ON_ERROR:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mambairv2.ops.dense import linear  # noqa: F401  (it registers its operators)
+# Modules that register the operators which are checked.
+from mambairv2.ops.attention import window_attention  # noqa: F401
+from mambairv2.ops.dense import linear  # noqa: F401
 from mambairv2.ops.library import loader
+from mambairv2.ops.scan import selective_scan  # noqa: F401
 
 native = pytest.mark.skipif(loader.unavailable() is not None, reason=f"no native kernels: {loader.unavailable()}")
 
