@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"))
-"""Those of the root, of docs/ and of examples/."""
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[ce]*/README.md")))
+"""Those of the root, of docs/, csrc/ and examples/."""
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
@@ -63,7 +63,7 @@ def command_blocks() -> list[Block]:
 
 def commands(block: Block) -> list[list[str]]:
     """Return the commands of a block as words, comments left out."""
-    lines = (shlex.split(line, comments=True) for line in block.text.splitlines())
+    lines = (shlex.split(line, comments=True) for line in block.text.replace("\\\n", " ").splitlines())
     return [words for words in lines if words]
 
 

@@ -18,6 +18,7 @@ CARDS = sorted((ROOT / "src/mambairv2/pretrained").glob("*.md"))
 ELSEWHERE = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "kernels.md": "csrc/README.md",
     "security.md": "SECURITY.md",
     **{f"models/{card.name}": card.relative_to(ROOT).as_posix() for card in CARDS},
 }

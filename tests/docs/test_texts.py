@@ -17,9 +17,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 OPTION = re.compile(r"--[a-z][a-z-]+")
 OTHERS = {
     *("--standalone", "--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
-    *("--extra-index-url", "--upgrade"),
+    *("--extra-index-url", "--upgrade", "--build"),
 }
-"""Options of torchrun and pip."""
+"""Options of torchrun, pip and cmake."""
 SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "tests" / "fuzz.py"]
 FOLDERS = (
     *("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/"),
