@@ -25,9 +25,10 @@ from mambairv2.evaluation.report import BASE, pair, table
 from mambairv2.files.atomic import write_whole
 from mambairv2.tasks import TASKS
 from mambairv2.training.recipe import Recipe, load_recipe
-from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.load import load_model
 from mambairv2.weights.model_card import Card, Figures
 from mambairv2.weights.packaged import PRETRAINED
+from mambairv2.weights.read_config import read_metadata
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

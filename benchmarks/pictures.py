@@ -33,8 +33,9 @@ from mambairv2.images.arrays import Pixels
 from mambairv2.images.pixels import to_channels
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.restorer import Restorer
-from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.load import load_model
 from mambairv2.weights.packaged import PRETRAINED, pretrained
+from mambairv2.weights.read_config import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", ROOT.parent / "shared"))

@@ -25,7 +25,8 @@ from mambairv2.evaluation.report import table
 from mambairv2.files.atomic import write_whole
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
-from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.load import load_model
+from mambairv2.weights.read_config import read_metadata
 
 SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 ORDERS = {"image": "prompts in image order (as published)", "sorted": "prompts sorted with their tokens"}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -81,3 +82,25 @@ def test_a_folder_of_one_weight_file_stands_for_it(sets, tmp_path):
     assert CliRunner().invoke(app, [*command, str(tmp_path / "runs" / "run")]).exit_code == 0
     result = CliRunner().invoke(app, [*command, str(tmp_path / "runs")])
     assert "there are several weight files" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("evaluate --data nowhere", "no folder nowhere"),
+        ("evaluate --data . --sets Three", "no test set Three in ."),
+        ("evaluate --data . --weights nothing", "nothing: no such weights"),
+        ("evaluate --data . --weights sr-x2 --scale 3", "sr-x2 enlarges ×2, not ×3"),
+        ("evaluate --data . --weights sr-x2 --tile 20", "tile must be a multiple of 16"),
+        ("evaluate --data . --json .", ". is a folder"),
+        ("reproduce --data . nothing", "nothing: no such weights"),
+        ("reproduce --data . --sets Three", "no test set Three in ."),
+    ],
+)
+def test_these_mistakes_are_told_before_torch_is_loaded(sets, monkeypatch, arguments, says):
+    monkeypatch.chdir(sets)
+    for module in ("evaluation.evaluate", "evaluation.paper_tables", "restoration.restorer", "weights.load"):
+        monkeypatch.setitem(sys.modules, f"mambairv2.{module}", None)  # each imports torch
+    result = CliRunner().invoke(app, arguments.split())
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {says}"), result.stderr

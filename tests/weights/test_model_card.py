@@ -11,9 +11,10 @@ from mambairv2 import MambaIRv2
 from mambairv2.cli.main import app
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.weights import packaged
-from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.load import load_model
 from mambairv2.weights.model_card import Card, Figures, read_card
 from mambairv2.weights.packaged import PRETRAINED, pretrained
+from mambairv2.weights.read_config import read_metadata
 from mambairv2.weights.save import save_model
 
 SETS = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mambairv2.weights.load import load_model, read_metadata
+from mambairv2.weights.load import load_model
 from mambairv2.weights.packaged import PRETRAINED, pretrained
+from mambairv2.weights.read_config import read_metadata
 
 NAMES = sorted(pretrained())
 

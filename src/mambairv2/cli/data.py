@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mambairv2.cli.told import told
+from mambairv2.cli.exits import USAGE, telling
 
 
 def check(
@@ -27,7 +27,7 @@ def check(
         if done and done % 500 == 0:
             typer.echo(f"{done} of {total} images read", err=True)
 
-    with told(2):
+    with telling(USAGE):
         from mambairv2.training.data.image_check import check_images, table
 
         count, faults = check_images(folder, against, patch, scale, tick)

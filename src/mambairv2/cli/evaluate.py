@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mambairv2.cli.measuring import Device, Limit, Sets, Tile, check_outputs, load_weights, names, tell_score
-from mambairv2.cli.told import told
+from mambairv2.cli.exits import telling
+from mambairv2.cli.measuring import (
+    ChosenWeights,
+    Device,
+    Limit,
+    Sets,
+    Tile,
+    check_outputs,
+    choose_weights,
+    names,
+    tell_score,
+)
+from mambairv2.files.atomic import write_whole
+from mambairv2.restoration.grid import Grid
+from mambairv2.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
     from mambairv2.evaluation.plan import Plan
-    from mambairv2.network.model import MambaIRv2
-    from mambairv2.tasks import TaskName
 
 TESTS, REPORTS = "Test images", "Reports"
 
@@ -75,30 +86,30 @@ def evaluate(
 
     Exit code: 0, all measured; 1, a mistake, told in one line; 2, an option that does not exist or is out of range.
     """
-    with told():
-        from mambairv2.evaluation import report
-        from mambairv2.evaluation.evaluate import evaluate as measure
+    with telling():
         from mambairv2.evaluation.plan import Plan
-        from mambairv2.files.atomic import write_whole
-        from mambairv2.restoration.memory import keep_freed_memory
 
-        keep_freed_memory()
         check_outputs(path for path in (json, csv, markdown) if path)
-        model, known = load_weights(weights, device)
-        chosen = task or known
-        _check_fit(weights, model, chosen, scale, level)
+        chosen = choose_weights(weights) if weights else None
+        of = task or (chosen.task if chosen else "sr")
+        _check_fit(chosen, of, scale, level, tile)
         plan = Plan(
             data,
-            chosen,
-            model.config.upscale if model is not None else scale or 2 if chosen == "sr" else 1,
+            of,
+            chosen.config.upscale if chosen else scale or TASKS[of].scales[0],
             names(sets),
             tuple(level or ()),
-            grey or (model is not None and model.config.in_channels == 1),
+            grey or (chosen is not None and chosen.config.in_channels == 1),
             tile,
             self_ensemble,
             limit,
         )
-        results = measure(model, plan, tell_score)
+        plan.folders()  # test sets that are missing are told before torch is loaded
+
+        from mambairv2.evaluation import report
+        from mambairv2.evaluation.evaluate import evaluate as measure
+
+        results = measure(chosen.load(device) if chosen else None, plan, tell_score)
         title = _title(weights, plan)
         typer.echo(report.to_markdown(results, title, images=False), nl=False)
         about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile}
@@ -113,20 +124,21 @@ def evaluate(
 
 
 def _check_fit(
-    weights: str, model: MambaIRv2 | None, task: TaskName, scale: int | None, level: list[int] | None
+    weights: ChosenWeights | None, task: TaskName, scale: int | None, level: list[int] | None, tile: int
 ) -> None:
-    """Raise ValueError for a task, scale or level that the weights or the task do not have."""
+    """Raise ValueError for a scale, level or tile that the task or the weights do not have."""
     if task == "sr" and level:
         raise ValueError("--level is for --task denoise and --task jpeg; for sr there is --scale")
     if task != "sr" and scale is not None:
         raise ValueError(f"--scale is for --task sr, not for {task}")
-    if model is None:
+    if weights is None:
         return
-    enlarges = model.config.upscale
+    enlarges = weights.config.upscale
     if (enlarges > 1) != (task == "sr"):
-        raise ValueError(f"{weights} enlarges ×{enlarges}, which --task {task} does not measure")
+        raise ValueError(f"{weights.name} enlarges ×{enlarges}, which --task {task} does not measure")
     if scale not in (None, enlarges):
-        raise ValueError(f"{weights} enlarges ×{enlarges}, not ×{scale}; leave --scale out")
+        raise ValueError(f"{weights.name} enlarges ×{enlarges}, not ×{scale}; leave --scale out")
+    Grid((1, 1), enlarges, tile or None, window=weights.config.window_size)
 
 
 def _title(weights: str, plan: Plan) -> str:

@@ -29,6 +29,33 @@ def refusing() -> Iterator[None]:
 
 
 @contextmanager
+def telling(code: int = FAILED) -> Iterator[None]:
+    """End the command with `code` and one line for mistakes of the user, and with 130 for Ctrl-C.
+
+    Mistakes are ValueError, OSError, MemoryError, RuntimeError, and packages of the extra `train` that are missing.
+    Other errors are ours and keep their traceback.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("lightning_fabric", "pydantic", "tensorboard", "tomli"):
+            raise
+        complain(f"{error.name} is not installed; `pip install 'mambairv2[train]'`")
+        raise typer.Exit(code) from None
+    except OSError as error:
+        from mambairv2.images.errors import explain
+
+        complain(f"{error.filename}: {explain(error)}" if error.filename else str(error))
+        raise typer.Exit(code) from None
+    except (ValueError, RuntimeError, MemoryError) as error:
+        complain(str(error))
+        raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
     """Unwind on Ctrl-C and SIGTERM, so that temporary files are removed, and exit with the code of the signal."""
 

@@ -1,18 +1,22 @@
-"""What `evaluate` and `reproduce` share: weights, names of test sets, files to be written, progress."""
+"""What `evaluate` and `reproduce` share: options, weights, files to be written, progress. Needs no torch."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from mambairv2.network.config import MambaIRv2Config
+from mambairv2.tasks import TaskName
+from mambairv2.weights.read_config import read_config, read_metadata
+
 if TYPE_CHECKING:
     from mambairv2.evaluation.evaluate import Score
     from mambairv2.network.model import MambaIRv2
-    from mambairv2.tasks import TaskName
 
 Sets = typer.Option(help="Names of test sets, separated by commas. Default: those of the paper that are there.")
 Tile = typer.Option(
@@ -53,30 +57,40 @@ def weight_files(given: list[str]) -> list[str]:
     return files
 
 
-def load_weights(weights: str, device: str) -> tuple[MambaIRv2 | None, TaskName]:
-    """Load weights and find out their task: from their metadata, or else from their scale and channels.
+@dataclass(frozen=True)
+class ChosenWeights:
+    """Weights to be measured: known from the file's header, loaded later."""
 
-    Without weights the model is None and the task sr. Raises WeightsError or ValueError for weights or a device that
-    cannot be used.
+    name: str
+    """A packaged name or a file."""
+    config: MambaIRv2Config
+    task: TaskName
+
+    def load(self, device: str) -> MambaIRv2:
+        """Load torch and the network; a line on stderr says where the device does without its fast kernels.
+
+        Raises WeightsError for weights that are damaged and ValueError for a device that is not there.
+        """
+        from mambairv2.ops import slow_note
+        from mambairv2.restoration.device import pick_device
+        from mambairv2.restoration.memory import keep_freed_memory
+        from mambairv2.weights.load import load_model
+
+        keep_freed_memory()
+        place = pick_device(device)
+        if note := slow_note(place.type):
+            typer.echo(note, err=True)
+        return load_model(self.name, device=place)
+
+
+def choose_weights(given: str) -> ChosenWeights:
+    """Find weights, or the only ones in a folder, and their task: from their metadata, or else scale and channels.
+
+    Raises WeightsError or ValueError for weights that are missing, several, or of another network.
     """
-    if not weights:
-        return None, "sr"
-    from mambairv2.ops import slow_note
-    from mambairv2.restoration.device import pick_device
-    from mambairv2.weights.load import load_model, read_metadata
-
-    weights, *more = weight_files([weights])
+    name, *more = weight_files([given])
     if more:
-        raise ValueError(f"there are several weight files, {weights} and {more[0]} among them; give one")
-    place = pick_device(device)
-    model = load_model(weights, device=place)
-    if note := slow_note(place.type):
-        typer.echo(note, err=True)
-    said = read_metadata(weights).get("task")
-    if said == "sr" or model.config.upscale > 1:
-        return model, "sr"
-    if said == "denoise":
-        return model, "denoise"
-    if said == "jpeg" or model.config.in_channels == 1:
-        return model, "jpeg"
-    return model, "denoise"
+        raise ValueError(f"there are several weight files, {name} and {more[0]} among them; give one")
+    config, said = read_config(name), read_metadata(name).get("task")
+    task: TaskName = "jpeg" if said == "jpeg" or (said != "denoise" and config.in_channels == 1) else "denoise"
+    return ChosenWeights(name, config, "sr" if said == "sr" or config.upscale > 1 else task)

@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from mambairv2.cli.exits import telling
 from mambairv2.cli.measuring import (
     Device,
     Limit,
     Sets,
     Tile,
     check_outputs,
-    load_weights,
+    choose_weights,
     names,
     tell_score,
     weight_files,
 )
-from mambairv2.cli.told import told
+from mambairv2.files.atomic import write_whole
+from mambairv2.weights.packaged import pretrained
 
 
 def reproduce(
@@ -41,19 +43,17 @@ def reproduce(
 
     Exit code: 0, written; 1, a mistake, told in one line; 2, an option that does not exist or is out of range.
     """
-    with told():
-        from mambairv2.evaluation.paper_tables import Network, document, measure_all
-        from mambairv2.files.atomic import write_whole
-        from mambairv2.restoration.memory import keep_freed_memory
-        from mambairv2.weights.packaged import pretrained
+    with telling():
+        from mambairv2.evaluation.plan import find_set
 
-        keep_freed_memory()
         check_outputs([output])
-        networks = []
-        for name in weight_files(weights or list(pretrained())):
-            model, task = load_weights(name, device)
-            assert model is not None
-            networks.append(Network(name, task, model))
+        chosen = [choose_weights(name) for name in weight_files(weights or list(pretrained()))]
+        for name in names(sets):
+            find_set(data, name)
+
+        from mambairv2.evaluation.paper_tables import Network, document, measure_all
+
+        networks = [Network(one.name, one.task, one.load(device)) for one in chosen]
         means = measure_all(networks, data, names(sets), tile, limit, tell_score)
         notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
         notes += [f"Restored in tiles of {tile} input pixels."] if tile else []

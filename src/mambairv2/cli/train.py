@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mambairv2.cli.told import told
+from mambairv2.cli.exits import telling
 
 HARDWARE, DATA = "Hardware", "Data"
 
@@ -56,7 +56,7 @@ def train(
     Exit code: 0, finished, or stopped with everything saved; 1, an error, told in one line; 2, an option that does not
     exist or is out of range.
     """
-    with told():
+    with telling():
         from mambairv2.restoration.memory import keep_freed_memory
         from mambairv2.training.loop import train as run_recipe
         from mambairv2.training.recipe import load_recipe

@@ -43,10 +43,12 @@ class Plan:
         """Return the folders of the test sets.
 
         They are those that `sets` names, or else the paper's for the task, or else `data` itself if it is a test set,
-        or else each folder in it. Raises FileNotFoundError for a named set that is not there.
+        or else each folder in it. Raises FileNotFoundError for a set or a folder that is not there.
         """
         if self.sets:
             return [find_set(self.data, name) for name in self.sets]
+        if not self.data.is_dir():
+            raise FileNotFoundError(f"no folder {self.data}")
         usual = [self.data / name for name in SETS[self.task] if (self.data / name).is_dir()]
         if usual or _is_set(self.data):
             return usual or [self.data]
@@ -55,7 +57,7 @@ class Plan:
 
 def _is_set(folder: Path) -> bool:
     """Tell whether a folder is a test set rather than a folder of them; one without images is, for its error."""
-    if not folder.is_dir() or (folder / "HR").is_dir() or any(map(is_image, folder.iterdir())):
+    if (folder / "HR").is_dir() or any(map(is_image, folder.iterdir())):
         return True
     return not any(map(is_image, folder.rglob("*")))
 

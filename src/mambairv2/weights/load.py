@@ -13,7 +13,7 @@ from torch import Tensor
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.errors import WeightsError
-from mambairv2.weights.header import first_bytes, is_safetensors, not_whole, read_header
+from mambairv2.weights.header import first_bytes, is_safetensors, not_whole
 from mambairv2.weights.infer_config import config_of
 from mambairv2.weights.packaged import find_weights
 from mambairv2.weights.published_names import strip, to_ours
@@ -50,12 +50,6 @@ def load_state(path_or_name: str | Path) -> State:
     """Return a file's tensors under this project's names, as stored; raises WeightsError as `load_model`."""
     path = find_weights(path_or_name)
     return to_ours(strip(_read(path)[0], path))
-
-
-def read_metadata(path_or_name: str | Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself; empty for other files. Raises WeightsError."""
-    path = find_weights(path_or_name)
-    return read_header(path)[1] if is_safetensors(path, first_bytes(path)) else {}
 
 
 def _read(path: Path) -> tuple[State, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The configuration of the network in a weights file, before the network is made."""
+"""What a weights file says of its network, before the network is made."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def read_config(path_or_name: str | Path) -> MambaIRv2Config:
 
     shapes: Shapes = {name: tuple(tensor.shape) for name, tensor in load_state(path).items()}
     return config_of(shapes, {}, path)
+
+
+def read_metadata(path_or_name: str | Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself; empty for other files. Raises WeightsError."""
+    path = find_weights(path_or_name)
+    return read_header(path)[1] if is_safetensors(path, first_bytes(path)) else {}
