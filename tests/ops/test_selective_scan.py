@@ -1,16 +1,10 @@
 """Every backend of the selective scan against the plain loop: outputs, last states and all gradients."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mambairv2.ops import backends
-from mambairv2.ops.backend_choice import scan_backend
 from mambairv2.ops.library import loader
 from mambairv2.ops.scan.selective_scan import invert, selective_scan
 
@@ -265,32 +259,7 @@ def test_an_order_is_of_int64():
         selective_scan(**{**values, "order": values["order"].int()})
 
 
-def test_backend_choice(monkeypatch):
-    u = make(1)["u"]
-    assert scan_backend(u, "chunked") == "chunked"
-    with pytest.raises(ValueError, match="unknown backend 'tritonn'"):
-        scan_backend(u, "tritonn")
-    with pytest.raises(RuntimeError, match="'triton' is not available"):
-        scan_backend(u.to("meta"), "triton")
-    monkeypatch.setattr(loader, "unavailable", lambda: "no compiler was there")
-    assert scan_backend(u) == "chunked"
-    with pytest.raises(RuntimeError, match="'native' is not available: no compiler was there"):
-        scan_backend(u, "native")
-    with pytest.raises(RuntimeError, match="meta"):
-        scan_backend(u.to("meta"), "native")
-
-
-def test_backends_say_why_one_is_missing():
-    assert set(backends()) == {"reference", "chunked", "native", "sdpa", "triton"}
-    assert backends()["reference"] is None
-    code = "from mambairv2.ops import backends; print(backends()['native'])"
-    path = os.pathsep.join(part for part in sys.path if part)
-    environment = {**os.environ, "MAMBAIRV2_NO_NATIVE": "1", "PYTHONPATH": path}
-    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
-    assert said == "switched off by MAMBAIRV2_NO_NATIVE\n"
-
-
-@pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
+@needs_native
 @pytest.mark.parametrize("wrong", [-1, 5])
 def test_native_scan_refuses_tokens_that_are_not_there(wrong):
     tokens = torch.rand(1, 5, 3)
