@@ -1,8 +1,7 @@
-"""Figures from the literature, to stand beside ours: PSNR in dB and SSIM, by protocol, method and test set.
+"""Published figures to compare ours with: PSNR in dB and SSIM, by protocol, method and test set.
 
-From the papers of MambaIRv2 (CVPR 2025), MambaIR (ECCV 2024), SRFormer and HAT (2023), Restormer (CVPR 2022)
-and SwinIR (ICCVW 2021). In theirs the grey image of Set14 is treated as RGB, which raises that set's mean by
-0.09 dB.
+They are from the papers of MambaIRv2 (CVPR 2025), MambaIR (ECCV 2024), SRFormer and HAT (2023), Restormer (CVPR 2022)
+and SwinIR (ICCVW 2021). Those treat the one grey image of Set14 as RGB, which raises the mean of that set by 0.09 dB.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ from __future__ import annotations
 from mambairv2.tasks import TaskName
 
 Figure = tuple[float, float | None]
+"""PSNR, and SSIM where it is published."""
 Table = dict[str, tuple[Figure, ...]]
+"""By method, one figure a test set, in the order of `SETS`."""
 
 SETS: dict[TaskName, tuple[str, ...]] = {
     "sr": ("Set5", "Set14", "BSD100", "Urban100", "Manga109"),
@@ -140,9 +141,10 @@ ABLATIONS: dict[str, tuple[dict[str, bool | str], tuple[Figure, ...]]] = {
 
 
 def published(task: TaskName, scale: int, level: int, channels: int, light: bool, name: str) -> dict[str, Figure]:
-    """Return figures of other methods on one test set, by method; empty where none are known.
+    """Return the figures of other methods on one test set, by method; empty where none are known.
 
-    light chooses between networks of under a million parameters and the others; grey JPEG only.
+    channels: figures are known for colour super-resolution and denoising (3) and grey JPEG (1). light: super-resolution
+    networks of under a million parameters, or else the larger ones.
     """
     tables = {"sr": _LIGHT if light else _CLASSIC, "denoise": _DENOISE, "jpeg": _JPEG}
     expected = 1 if task == "jpeg" else 3

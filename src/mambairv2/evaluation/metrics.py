@@ -14,11 +14,9 @@ Plane = npt.NDArray[np.float64]
 
 
 def luma(image: Image) -> Plane:
-    """Y of BT.601 in studio swing (16 to 235), not rounded.
+    """Return Y of BT.601 in studio swing (16 to 235), not rounded.
 
-    image: (H, W, 3) uint8 RGB. Returns (H, W) float64. A grey image, (H, W) or (H, W, 1), is returned as
-    it is: the
-    published figures of Set14 count its one grey image so.
+    image: (H, W, 3) uint8 RGB. Returns (H, W) float64. A grey image, (H, W) or (H, W, 1), is returned with its values.
     """
     if image.ndim == 2 or image.shape[2] == 1:
         return image.reshape(image.shape[:2]).astype(np.float64)
@@ -26,7 +24,7 @@ def luma(image: Image) -> Plane:
 
 
 def _planes(image: Image, channels: Channels, border: int) -> Plane:
-    """The compared values, (H, W, C) float64, without the border."""
+    """Return the values that are compared, (H, W, C) float64, without the border."""
     pixels = luma(image) if channels == "y" else image.astype(np.float64)
     pixels = pixels.reshape(*image.shape[:2], -1)
     return pixels[border : pixels.shape[0] - border, border : pixels.shape[1] - border]
@@ -43,12 +41,11 @@ def _compared(image: Image, reference: Image, channels: Channels, border: int) -
 
 
 def psnr(image: Image, reference: Image, channels: Channels = "rgb", border: int = 0) -> float:
-    """Peak signal-to-noise ratio, dB.
+    """Return the peak signal-to-noise ratio in dB: 20 log10(255 / sqrt(MSE)); infinity for equal images.
 
-    image, reference: (H, W, C) or (H, W), uint8. channels: "y" compares luma, "rgb" all channels.
-    border: pixels cut on each side. The mean square error is over all pixels and channels in float64.
-    Equal images give infinity.
-    Raises ValueError for different shapes, another dtype or a border that leaves nothing.
+    image, reference: (H, W, C) or (H, W), uint8. channels: "y" compares luma, "rgb" all channels. border: pixels cut on
+    each side. The mean square error (MSE) is over all pixels and channels, in float64. Raises ValueError for different
+    shapes, another dtype, or a border that leaves nothing.
     """
     left, right = _compared(image, reference, channels, border)
     error = float(np.mean((left - right) ** 2))
@@ -56,8 +53,7 @@ def psnr(image: Image, reference: Image, channels: Channels = "rgb", border: int
 
 
 def _blur(plane: Plane) -> Plane:
-    """An 11×11 Gaussian of σ 1.5 over axes 0 and 1, only where it lies inside: (H, W, C) to (H-10, W-10,
-    C)."""
+    """Blur with an 11×11 Gaussian of σ 1.5, only where it lies inside: (H, W, C) to (H-10, W-10, C)."""
     taps = np.exp(-((np.arange(11) - 5) ** 2) / 4.5)
     taps /= taps.sum()
     height, width = plane.shape[0] - 10, plane.shape[1] - 10
@@ -70,12 +66,11 @@ def _blur(plane: Plane) -> Plane:
 
 
 def ssim(image: Image, reference: Image, channels: Channels = "rgb", border: int = 0) -> float:
-    """Structural similarity, 1 for equal images (Wang et al., 2004; K1 0.01, K2 0.03).
+    """Return the structural similarity, 1 for equal images (Wang et al., 2004; K1 0.01, K2 0.03).
 
-    image, reference: (H, W, C) or (H, W), uint8; channels and border as in `psnr`. Mean over the positions
-    where an 11×11
-    Gaussian window of σ 1.5 lies inside the image, and over channels.
-    Raises ValueError as `psnr` does, and for images under 11 pixels after the border is cut.
+    image, reference: (H, W, C) or (H, W), uint8; channels and border as in `psnr`. The mean is over channels and over
+    the positions where an 11×11 Gaussian window of σ 1.5 lies inside the image. Raises ValueError as `psnr` does, and
+    for images of fewer than 11 pixels a side without the border.
     """
     left, right = _compared(image, reference, channels, border)
     if min(left.shape[:2]) < 11:

@@ -20,17 +20,17 @@ from mambairv2.tasks import TaskName
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is done to a test image, and how the result is compared.
+    """How a test image is damaged, and how the result is compared with it.
 
-    `level` is σ in levels of 255 for denoising and the quality for JPEG. Super-resolution is compared on luma
-    with a border of `scale` pixels cut, the others on all channels without a border.
+    Super-resolution is compared on luma without a border of `scale` pixels, the other tasks on all channels, whole.
     """
 
     task: TaskName
     scale: int = 1
     level: int = 0
+    """σ of the noise in levels of 255, or JPEG quality."""
     channels: int = 3
-    """1 turns test images grey, by their studio-swing luma as the published figures of LIVE1 do."""
+    """1 turns test images grey: studio-swing luma, as for the published figures of LIVE1."""
 
     @property
     def compared(self) -> Channels:
@@ -49,19 +49,23 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Case:
-    """One test image: input (h, w, C) float32 around [0, 1], target and baseline (h·s, w·s, C) uint8."""
+    """One test image."""
 
     name: str
     input: npt.NDArray[np.float32]
+    """(h, w, C) around [0, 1]; noise is not clipped."""
     target: Pixels
+    """(h·s, w·s, C), the original."""
     baseline: Pixels
+    """(h·s, w·s, C), bicubic interpolation of the input, or the input itself."""
 
 
 def cases(folder: Path, protocol: Protocol) -> Iterator[Case]:
     """Read one test set: targets in folder/HR, inputs of super-resolution in folder/LR_bicubic/X2, X3, X4.
 
-    Inputs that are not there are made by MATLAB's bicubic. A folder without HR is taken as the targets
-    themselves. Raises FileNotFoundError for a folder without images, ValueError for an input of a wrong size.
+    A folder without HR holds the targets itself. Inputs that are not there are made by MATLAB's bicubic. Raises
+    FileNotFoundError for a folder without images, ImageError for one that cannot be read, and ValueError for an input
+    of a wrong size.
     """
     targets = folder / "HR" if (folder / "HR").is_dir() else folder
     for path in list_images([targets]):

@@ -1,4 +1,4 @@
-"""What a run says: JSON lines in its folder, a progress bar or plain lines, and TensorBoard on request."""
+"""The log of a run: JSON lines in its folder, a progress bar or plain lines, and TensorBoard on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one training run is: a TOML file, every key checked."""
+"""The recipe of a training run: a TOML file, every key of which is checked."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ModelPart(_Part):
     overrides: dict[str, bool | int | float | str | list[int]] = {}
     """Other fields of MambaIRv2Config, by name."""
     start_from: str = ""
-    """Weights to start from, a file or a packaged name; tensors that do not fit, such as another scale's head, keep
-    their initial values."""
+    """Weights to start from, a file or a packaged name. Only the head may differ, as for another scale: it keeps its
+    initial values."""
     warm_start: bool = False
-    """Begin with the best linear interpolation in the shallow path (light super-resolution models only); with
-    start_from, solve for a head of another scale (×1 too) by least squares."""
+    """Light networks only: begin at the best linear interpolation. With start_from, solve for a head that differs by
+    least squares instead."""
 
     def config(self) -> MambaIRv2Config:
         """Return the network's configuration; raises ValueError for overrides that define none."""
@@ -52,23 +52,23 @@ class ModelPart(_Part):
 
 
 class DataPart(_Part):
-    """Where patches come from and how they are damaged."""
+    """Where patches come from, and how their inputs are damaged."""
 
     task: TaskName = "sr"
     folders: Annotated[list[str], Field(min_length=1)] = ["data/train"]
     """Folders of target images, looked for from the working directory, then below $MAMBAIRV2_DATA."""
     input_folders: list[str] = []
-    """Ready-made inputs, one folder for each of `folders`; empty makes them on the fly."""
+    """Ready-made inputs, one folder for each of `folders`. Empty: inputs are made from the targets."""
     patch: Positive = 64
     """Side of the input patch, in pixels."""
     sampling: Literal["images", "area", "detail"] = "area"
-    """Draw each image alike, by its area, or places by their mean gradient."""
+    """How places are drawn: every image equally often, by area, or by detail (mean gradient)."""
     sigma: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=2)] = [25.0]
-    """Denoising: standard deviation of the noise in levels of 255, or its range, drawn for every patch."""
+    """Denoising: standard deviation of the noise in levels of 255; two values are a range to draw from."""
     quality: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1, max_length=2)] = [40]
-    """JPEG: quality of the encoder, or its range, drawn for every patch."""
+    """JPEG: quality of the encoder; two values are a range to draw from."""
     quality_draw: Literal["even", "low"] = "even"
-    """JPEG: every quality of the range alike, or low ones more often, as many below the geometric mean as above."""
+    """JPEG: draw all qualities of the range equally often, or low ones more often (evenly on a logarithmic scale)."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare patches; 0 prepares them in the training process."""
 
@@ -80,9 +80,10 @@ class DataPart(_Part):
 
 
 class Stage(_Part):
-    """From an iteration on, another patch size or batch (growing patches)."""
+    """Another patch size and total batch, from an iteration on: patches that grow."""
 
     start: Positive
+    """The first iteration of the stage."""
     patch: Positive
     total_batch: Positive
 
@@ -95,54 +96,64 @@ class TrainPart(_Part):
     total_batch: Positive = 32
     """Patches an optimisation step, over all devices and accumulated steps."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
-    """Patches one device takes at once; 0 takes its whole share. Does not change the result."""
+    """Patches that a device takes at once; 0 takes its whole share. It changes the result by rounding only."""
     stages: list[Stage] = []
+    """Later patch sizes and batches."""
     loss: Literal["l1", "charbonnier"] = "l1"
     charbonnier_eps: Annotated[float, Field(gt=0)] = 1e-3
+    """ε of the Charbonnier loss, of values in [0, 1]."""
     lr: Annotated[float, Field(gt=0)] = 2e-4
+    """Learning rate of Adam, the largest of the schedule."""
     betas: tuple[Share, Share] = (0.9, 0.99)
+    """β₁ and β₂ of Adam."""
     schedule: Literal["milestones", "cosine"] = "milestones"
+    """How the learning rate falls: in steps, or along a half cosine to the last iteration."""
     milestones: list[Positive] = []
     """Iterations at which the learning rate is multiplied by gamma."""
     gamma: Share = 0.5
     warmup: Annotated[int, Field(ge=0)] = 0
-    """Iterations over which the learning rate rises from zero."""
+    """Iterations over which the learning rate first rises, linearly."""
     final_lr: Annotated[float, Field(ge=0)] = 1e-7
-    """Where the cosine ends."""
+    """Learning rate at which the cosine ends."""
     clip: Annotated[float, Field(ge=0)] = 0.0
-    """Largest norm of the gradient; 0 does not clip."""
+    """Norm to which a larger gradient is scaled down; 0 does not clip."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the averaged weights, which are validated and exported; rises from 0.1 in the first
-    iterations."""
+    """Decay of the averaged weights, which are validated and saved; it rises from 0.1 in the first iterations."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """float32, or mixed precision with bfloat16 or float16."""
     checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Compute activations again in the backward pass: less memory, about a third more time."""
     nan_patience: Positive = 10
-    """Bad steps in a row, each skipped, before going back to the last checkpoint."""
+    """Steps in a row without a finite loss and gradient before the run goes back to its last checkpoint."""
 
 
 class KeepPart(_Part):
     """What is written, and when."""
 
     log_every: Positive = 100
+    """Iterations between lines of the log."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 5000
-    """Iterations between checkpoints; 0 goes by the clock alone."""
+    """Iterations between checkpoints; 0 leaves it to `checkpoint_minutes`."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Longest time without a checkpoint."""
     keep: Positive = 2
-    """Checkpoints kept."""
+    """How many checkpoints are kept, the newest."""
     validate_every: Annotated[int, Field(ge=0)] = 5000
-    """Iterations between validations, one at the start and one at the end; 0 never validates."""
+    """Iterations between validations, besides those at the start and the end; 0 never validates."""
     validation_folder: str = "data/test"
+    """Folder of test sets, looked for as `folders`."""
     validation_sets: list[str] = ["Set5"]
+    """Names of test sets."""
     validation_level: Annotated[int, Field(ge=0)] = 0
-    """σ or JPEG quality of the validation; 0 takes the first of the training range."""
+    """σ or JPEG quality of the validation; 0 takes the first value of `sigma` or `quality`."""
 
 
 class Recipe(_Part):
-    """One training run, defined by its total batch whatever the hardware."""
+    """One training run, on whatever hardware."""
 
     description: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of initial values, patches, noise and routing."""
     model: ModelPart = ModelPart()
     data: DataPart = DataPart()
     train: TrainPart

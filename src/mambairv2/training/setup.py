@@ -1,4 +1,4 @@
-"""What a run needs before its first step: devices, patches, the network it starts from, an estimate."""
+"""What a run needs before its first step: devices, patches, the network, its checkpoint, an estimate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mambairv2.weights.load import load_state
 
 @dataclass(frozen=True)
 class Options:
-    """How a recipe is run here; none of it changes the result but for rounding."""
+    """How and where a recipe is run; hardware changes the result by rounding only."""
 
     run: Path
     """Folder of the run: checkpoints, log, averaged weights."""
@@ -37,14 +37,21 @@ class Options:
     validation: Path | None = None
     """Folder of test sets in place of the recipe's."""
     accelerator: str = "auto"
+    """`cpu`, `cuda`, or `auto`: CUDA if it is there."""
     devices: int = 1
+    """On each machine."""
     nodes: int = 1
+    """Machines."""
     fresh: bool = False
     """Start again instead of resuming; earlier checkpoints of the run are removed."""
     dry_run: bool = False
+    """Check and estimate, and stop before the first step."""
     max_minutes: float = math.inf
+    """Save and stop after this time."""
     tensorboard: bool = False
+    """Write logs for TensorBoard, too."""
     cache: Path = Path("runs/cache")
+    """Folder that decoded images are kept in."""
 
 
 class _Mixed(MixedPrecision):
@@ -60,7 +67,7 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
     if accelerator == "auto":
         accelerator = "cuda" if found else "cpu"
     if accelerator == "cuda" and found < options.devices:
-        raise ValueError(f"torch finds {found} CUDA devices, {options.devices} are asked for; or use --device cpu")
+        raise ValueError(f"--devices {options.devices}, but torch finds {found} CUDA devices; or use --device cpu")
     world = options.devices * options.nodes
     if (started := int(os.environ.get("WORLD_SIZE", world))) != world:  # each would train alone, into one folder
         raise ValueError(f"{started} processes were started for --devices {options.devices} --nodes {options.nodes}")
@@ -100,9 +107,9 @@ def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patche
 
 
 def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
-    """Make the network a run starts from: initial values by the seed, other weights, or a warm start.
+    """Make the network that a run starts from: initial values by the seed, other weights, or a warm start.
 
-    Raises ValueError for weights that do not fit but for the head.
+    Raises ValueError for weights that do not fit; only the head may differ.
     """
     part = recipe.model
     torch.manual_seed(recipe.seed)
@@ -139,9 +146,9 @@ def setup(fabric: Fabric, precision: Precision, recipe: Recipe, run: Path, patch
 
 
 def resume(state: State, options: Options, reporter: Reporter) -> None:
-    """Go on from the run's checkpoint, if it has one and a fresh start is not asked for.
+    """Restore the run's last checkpoint, if there is one and a fresh start is not asked for.
 
-    Raises ValueError if it is of another model or seed.
+    Raises ValueError if it is of another model or seed, or no checkpoint can be read.
     """
     if options.fresh and options.dry_run:
         return
@@ -155,9 +162,11 @@ def resume(state: State, options: Options, reporter: Reporter) -> None:
         return
     earlier = Recipe.model_validate_json(str(content["recipe"]))
     if (earlier.model, earlier.seed) != (state.recipe.model, state.recipe.seed):
-        raise ValueError(f"{state.run} was begun with another model or seed; choose another --name, or --fresh")
+        raise ValueError(
+            f"{state.run} is a run with another model or seed; choose another --name, or --fresh to replace it"
+        )
     if earlier != state.recipe:
-        reporter.say("the recipe has changed since the checkpoint; the run goes on by the new one")
+        reporter.say("the recipe has changed since the checkpoint; the run continues with the new one")
     state.restore(content)
     reporter.say(f"resuming at iteration {state.iteration}")
     if not options.dry_run:
@@ -165,7 +174,7 @@ def resume(state: State, options: Options, reporter: Reporter) -> None:
 
 
 def estimate(state: State) -> tuple[float, float]:
-    """Return seconds of one optimisation step and peak memory in MiB, measured on micro-batches of noise."""
+    """Return the seconds of one optimisation step and the peak memory in MiB, measured on micro-batches of noise."""
     fabric, recipe = state.fabric, state.recipe
     pieces = micro_batches(recipe, state.iteration, fabric.global_rank, fabric.world_size)
     patch, scale = recipe.stage(state.iteration)[0], recipe.model.upscale

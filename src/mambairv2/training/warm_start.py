@@ -1,9 +1,9 @@
-"""Start training above bicubic: the shallow path of a light model can hold the best linear interpolation.
+"""Warm start: training begins at the best linear interpolation, which the shallow path of a light network can hold.
 
-The long skip takes `conv_first` (3×3) straight to the head's 3×3 convolution, together any linear 5×5 filter
-per output pixel and colour. `conv_first` is made an orthonormal embedding of its 27 inputs, the body's last
-convolution nearly zero, and the head is solved for by least squares on training patches. The published layout
-is kept.
+The long skip connection takes the output of `conv_first` (3×3) straight to the 3×3 convolution of the head. Together
+they are a linear 5×5 filter for each output pixel and colour. `conv_first` becomes an orthonormal embedding of its 27
+inputs, the last convolution of the body is made nearly zero, and the head is solved for by least squares on training
+patches. Names and shapes of the tensors stay.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from mambairv2.network.model import RGB_MEAN, MambaIRv2
 
-BODY_SHARE = 0.01  # of its usual initial size is left to the body's last convolution
+BODY_SHARE = 0.01
+"""What is left of the initial size of the body's last convolution."""
 
 
 def warm_start(model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Put the best linear interpolation into an untrained light model, in place.
+    """Put the best linear interpolation into an untrained light network, in place.
 
-    batches: training patches (n, C, p, p) and (n, C, p·s, p·s) in [0, 1]; some thousand pixels are enough.
-    Raises ValueError for a model whose head or body end is not a single convolution.
+    batches: training patches (n, C, p, p) and (n, C, p·s, p·s) in [0, 1]; some thousand pixels are enough. Raises ValueError for a model whose head or body end is not a single convolution.
     """
     last = model.conv_after_body
     if model.config.upsampler != "pixelshuffledirect" or not isinstance(last, nn.Conv2d):

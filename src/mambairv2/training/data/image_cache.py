@@ -1,4 +1,4 @@
-"""Folders of images, read once: decoded into a memory-mapped cache that training crops from."""
+"""A cache of decoded images: folders are read once, and training cuts patches from memory-mapped pixels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from mambairv2.images.folders import SUFFIXES, list_images
 from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
 
-CELL = 32  # side of the squares, in target pixels, whose detail is measured
-_FORMAT = 3  # part of the cache's key: raise it when the files below change their meaning
+CELL = 32
+"""Side, in target pixels, of the squares whose detail is measured."""
+_FORMAT = 3  # part of the cache's key; raise it when pixels or files of the cache change their meaning
 
 
 def detail(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Mean absolute gradient of each CELL×CELL square, (ceil(H / CELL), ceil(W / CELL)) float32, levels a
-    pixel."""
+    """Return the mean absolute gradient of each CELL×CELL square, in levels of 255 a pixel.
+
+    pixels: (H, W, C) uint8. Returns (ceil(H / CELL), ceil(W / CELL)) float32; squares at the border may be smaller.
+    """
     grey = pixels.mean(axis=2, dtype=np.float32)
     slope = np.zeros_like(grey)
     slope[:, 1:] += np.abs(np.diff(grey, axis=1))
@@ -37,31 +40,39 @@ def detail(pixels: Pixels) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image in the cache: where its pixels begin in each file; sizes are of the input, the target is
-    scale times it."""
+    """One image in the cache."""
 
     file: str
+    """Where it was read from."""
     height: int
+    """Of the input, as the width; the target is `scale` times as large."""
     width: int
     target: int
+    """Where its pixels begin in the file of targets, in bytes."""
     input: int
+    """Where its pixels begin in the file of inputs, in bytes."""
     detail: int
+    """Where its detail begins, in values."""
     cells: tuple[int, int]
+    """Rows and columns of its detail."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Decoded images in one folder: target.bin and input.bin (uint8, channels last), detail.bin (float32),
-    index.json."""
+    """Decoded images in one folder: target.bin and input.bin (uint8, channels last), detail.bin (float32), index.json.
+
+    The files have no headers; index.json has an `Entry` for each image.
+    """
 
     folder: Path
     scale: int
     channels: int
     entries: tuple[Entry, ...]
     skipped: tuple[str, ...]
+    """One line for each file that could not be read."""
 
     def pixels(self, name: str) -> Pixels:
-        """Memory-map "target" or "input", flat; without inputs of their own, the targets are the inputs."""
+        """Memory-map "target" or "input", flat. Where the inputs are the targets, both are the same file."""
         own = (self.folder / f"{name}.bin").stat().st_size > 0
         return np.memmap(self.folder / (f"{name}.bin" if own else "target.bin"), np.uint8, "r")
 
@@ -71,8 +82,7 @@ class Cache:
 
 
 def _paired(path: Path, target_root: Path, input_root: Path, scale: int) -> Path:
-    """The input file of a target file: same relative path, or with x2, x3, x4 after the stem, any image
-    suffix."""
+    """Find the input file of a target: the same relative path, with x2, x3 or x4 after the stem or not, any suffix."""
     folder = input_root / path.relative_to(target_root).parent
     for stem in (path.stem, f"{path.stem}x{scale}"):
         for suffix in (path.suffix, *sorted(SUFFIXES)):
@@ -82,7 +92,7 @@ def _paired(path: Path, target_root: Path, input_root: Path, scale: int) -> Path
 
 
 def _load_pair(target: Path, source: Path | None, scale: int, channels: int) -> tuple[Pixels, Pixels | None]:
-    """Decode one image and make or read its input; None where the input is the target itself."""
+    """Decode one image and make or read its input; the input is None where it is the target itself."""
     pixels = read_image(target, channels)
     height, width = (side // scale for side in pixels.shape[:2])
     if min(height, width) < 1:
@@ -130,7 +140,7 @@ def _build(
             if damaged is not None:
                 i.write(np.ascontiguousarray(damaged).data)
     if not entries:
-        raise ValueError("none of the images can be read:\n" + "\n".join(skipped[:10]))
+        raise ValueError("no image can be read:\n" + "\n".join(skipped[:10]))
     (folder / "index.json").write_text(json.dumps({"entries": entries, "skipped": skipped}))
 
 
@@ -142,13 +152,15 @@ def open_cache(
     cache_dir: Path = Path("runs/cache"),
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cache:
-    """Decode folders of images into a memory-mapped cache, or open the one made before.
+    """Decode folders of images into a memory-mapped cache, or open the one that was made before.
 
-    The key is of paths, sizes and times of change, so a changed folder makes a new cache. With scale above
-    1 the inputs
-    are MATLAB's bicubic of the whole targets, or the files of input_folders (one for each folder). Files
-    that cannot
-    be read are left out and listed in `skipped`. The cache appears whole or not at all.
+    The cache is found by the paths, sizes and modification times of the files, so a folder that changed makes a new
+    one. With a scale above 1 the inputs are MATLAB's bicubic of the whole targets, or the files of input_folders, one
+    folder for each of `folders`. Files that cannot be read are left out and listed in `skipped`. The cache appears
+    whole or not at all. tick: called with the images done and their number.
+
+    Raises FileNotFoundError for folders without images or targets without an input, ValueError if no image can be
+    read, OSError if the cache cannot be written.
     """
     pairs: list[tuple[Path, Path | None]] = []
     for number, folder in enumerate(folders):

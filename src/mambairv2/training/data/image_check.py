@@ -1,4 +1,4 @@
-"""Looking over a folder of training images: broken, too small, there twice, or in a test set too."""
+"""Checks of a folder of training images: which are broken, too small, there twice, or in a test set as well."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from mambairv2.images.pixels import read_image, to_channels
 Kind = Literal["broken", "too small", "duplicate", "leaked"]
 Thumbnail = npt.NDArray[np.float32]
 
-SIDE = 32  # of a thumbnail
-NEAR = 3.0  # levels of 255, root mean square, between thumbnails of one picture
-NEAR_SHARE = 0.1  # and no more than this of the thumbnail's contrast, so that two clear skies stay two
+SIDE = 32
+"""Of a thumbnail, in pixels."""
+NEAR = 3.0
+"""Root mean square difference, in levels of 255, below which two thumbnails show one picture."""
+NEAR_SHARE = 0.1
+"""The difference must also be below this share of the thumbnail's contrast, so that two clear skies stay two."""
 _BLOCK = 256  # images compared at once
 
 
@@ -49,14 +52,15 @@ def check_images(
     scale: int = 2,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, list[Fault]]:
-    """Look for images that training should not be given.
+    """Find images that training should not be given.
 
-    Two images are the same if their pixels are, or nearly if their grey 32×32 thumbnails are within 3 levels
-    in one of the eight turns and mirrorings: copies that were encoded again, enlarged, turned or mirrored.
-    Parts of an image are not found. An image is too small if, divided by scale, a side is under patch.
+    Two images count as one if their pixels are equal, or if their grey 32×32 thumbnails differ by less than 3 levels in
+    one of the eight flips and rotations: copies that were encoded again, resized, rotated or flipped. Parts of an image
+    are not found. An image is too small if it does not hold a patch of `patch` × `scale` pixels.
 
-    Returns the number of images in folder, and the faults in the order of files. Raises FileNotFoundError
-    for a folder without images.
+    against: a folder of test images, none of which may be in `folder`. tick: called with the images done and their
+    number. Returns the number of images in folder, and the faults in the order of files. Raises FileNotFoundError for
+    a folder without images.
     """
     files = list_images([folder])
     others = list_images([against]) if against is not None else []
@@ -127,7 +131,10 @@ def _pairs(kind: Kind, images: Sequence[_Seen], others: Sequence[_Seen]) -> list
 def _nearest(
     images: Sequence[Thumbnail], others: Sequence[Thumbnail], within: bool
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Find the closest thumbnail over all turns: its number, and the root mean square of the difference."""
+    """Find the closest thumbnail over the eight flips and rotations: its number, and the root mean square difference.
+
+    within: images and others are the same list; only earlier ones count.
+    """
     known = np.stack(others).reshape(len(others), -1) - 128
     squares = (known * known).sum(1)
     nearest = np.zeros(len(images), np.intp)

@@ -1,8 +1,7 @@
 """Training patches that depend on nothing but the seed.
 
-Patch (iteration, slot) of a run is a pure function of the seed: its place, flips, noise and JPEG quality
-are the same for any
-number of workers, processes, accumulated steps or resumptions.
+A patch is a pure function of seed, iteration and slot (its number in the total batch). Its place, flips, noise and JPEG
+quality are the same for any number of workers, processes, accumulated steps or resumptions.
 """
 
 from __future__ import annotations
@@ -23,23 +22,28 @@ from mambairv2.training.data.augmentation import WAYS, augment
 from mambairv2.training.data.image_cache import CELL, Cache, Entry
 from mambairv2.training.recipe import DataPart, Recipe
 
-Key = tuple[int, int, int]  # iteration, slot in the total batch, side of the patch in input pixels
+Key = tuple[int, int, int]
+"""Iteration, slot in the total batch, side of the patch in input pixels."""
 Batch = tuple[Tensor, Tensor]
+"""Input and target."""
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """What places of one patch size are drawn from: rows are images or cells, with cumulative weight."""
+    """The distribution that places of one patch size are drawn from: its rows are images, or cells of them."""
 
     cumulative: npt.NDArray[np.float64]
+    """Sum of the weights up to each row."""
     image: npt.NDArray[np.intp]
-    first: npt.NDArray[np.intp]  # by image: its first row
+    """The image of each row."""
+    first: npt.NDArray[np.intp]
+    """The first row of each image."""
 
 
 class Patches(Dataset[Batch]):
-    """Pairs (input, target), float32 (C, p, p) and (C, p·s, p·s) in [0, 1], by (iteration, slot, p).
+    """Pairs of input (C, p, p) and target (C, p·s, p·s), float32 in [0, 1], by the key (iteration, slot, p).
 
-    Noisy inputs are not clipped. Images smaller than a patch are never drawn; ValueError if all are.
+    Noisy inputs are not clipped. Images smaller than a patch are never drawn; ValueError if all of them are.
     """
 
     def __init__(self, cache: Cache, part: DataPart, seed: tuple[int, ...]) -> None:
@@ -81,7 +85,7 @@ class Patches(Dataset[Batch]):
         return entry, corner[0], corner[1]
 
     def __getitem__(self, key: Key) -> Batch:
-        """Cut, turn and damage one patch."""
+        """Cut, augment and damage one patch."""
         iteration, slot, patch = key
         generator = np.random.default_rng((*self.seed, iteration, slot))
         entry, top, left = self.place(generator, patch)
@@ -143,8 +147,7 @@ def _to_tensor(image: Pixels | npt.NDArray[np.float32]) -> Tensor:
 
 
 def share(total_batch: int, rank: int, world: int) -> range:
-    """Return the slots of the total batch that one process takes; raises ValueError if some process would
-    get none."""
+    """Return the slots of the total batch that one process takes; ValueError if a process would get none."""
     if total_batch < world:
         raise ValueError(f"a total batch of {total_batch} cannot be spread over {world} processes; take fewer devices")
     return range(total_batch * rank // world, total_batch * (rank + 1) // world)
@@ -171,10 +174,9 @@ class _Order(Sampler[list[Key]]):
 
 
 def loader(patches: Patches, recipe: Recipe, start: int = 0, rank: int = 0, world: int = 1) -> DataLoader[Batch]:
-    """Return the micro-batches of one process from an iteration on, (n, C, p, p) and (n, C, p·s, p·s), in
-    order.
+    """Return a loader of the micro-batches of one process from an iteration on, in order.
 
-    Takes nothing from torch's global random numbers.
+    They are (n, C, p, p) and (n, C, p·s, p·s). Nothing is taken from torch's global random numbers.
     """
     return DataLoader(
         patches,
