@@ -23,7 +23,8 @@ BODY_SHARE = 0.01
 def warm_start(model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Put the best linear interpolation into an untrained light network, in place.
 
-    batches: training patches (n, C, p, p) and (n, C, p·s, p·s) in [0, 1]; some thousand pixels are enough. Raises ValueError for a model whose head or body end is not a single convolution.
+    batches: training patches (n, C, p, p) and (n, C, p·s, p·s) in [0, 1]; some thousand pixels are enough.
+    Raises ValueError for a network whose head, or whose last convolution of the body, is not a single one.
     """
     last = model.conv_after_body
     if model.config.upsampler != "pixelshuffledirect" or not isinstance(last, nn.Conv2d):
