@@ -41,7 +41,7 @@ def test_an_output_that_somebody_changed_is_not_replaced(photos, tmp_path, run):
     (tmp_path / "out" / "001.png").write_bytes(b"retouched")
     code, _, errors = run(photos, "-o", tmp_path / "out")
     assert (code, len(errors)) == (2, 1)
-    assert "001.png: exists already; pass --overwrite or --skip-existing" in errors[0]
+    assert "001.png: already exists; pass --overwrite or --skip-existing" in errors[0]
 
 
 def test_other_settings_replace_only_when_asked_and_are_not_taken_for_the_first(photos, tmp_path, run):
@@ -52,7 +52,7 @@ def test_other_settings_replace_only_when_asked_and_are_not_taken_for_the_first(
     first = outputs(out)
     code, _, errors = run(*plain, "--self-ensemble")
     assert (code, len(errors), outputs(out)) == (2, 1, first)
-    assert "exists already" in errors[0]
+    assert "already exists" in errors[0]
     assert run(*plain, "--self-ensemble", "--overwrite")[0] == 0
     other = outputs(out)
     assert [len(other[name]) for name in first] == [len(first[name]) for name in first]

@@ -58,3 +58,17 @@ def test_a_suffix_that_is_not_written_is_refused(output):
 
 def test_several_inputs_take_a_name_with_a_dot_for_a_folder():
     assert targets("a.png", "b.png", naming=Naming("results.v2")) == ["results.v2/a.png", "results.v2/b.png"]
+
+
+def test_outputs_of_a_folder_lie_beside_it_under_its_own_name(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = Naming(mark="_x2")
+    assert targets("photos/", naming=named)[0] == "photos_x2/a.png"
+    assert targets("./photos/../photos", naming=named)[0] == "photos_x2/a.png"
+    assert plan_batch(["photos"], named).folder == "photos_x2"
+    monkeypatch.chdir(photos)
+    assert targets(".", naming=named)[0] == str(tmp_path / "photos_x2" / "a.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(photos)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert targets("link", naming=named)[0] == str(tmp_path / "photos_x2" / "a.png")

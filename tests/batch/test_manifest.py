@@ -29,7 +29,10 @@ def test_a_manifest_cut_short_anywhere_is_gone_on_from(photos, tmp_path, run):
 def test_a_foreign_file_and_one_in_use_are_refused(photos, tmp_path, run):
     (tmp_path / "notes.txt").write_text("mine\n")
     code, _, errors = run(photos, "-o", tmp_path / "out", "--manifest", tmp_path / "notes.txt")
-    assert (code, errors) == (2, [f"error: {tmp_path / 'notes.txt'}: is no manifest; give --manifest another file"])
+    assert (code, errors) == (
+        2,
+        [f"error: {tmp_path / 'notes.txt'}: is not a manifest; choose another file with --manifest"],
+    )
     assert (tmp_path / "notes.txt").read_text() == "mine\n"
     if sys.platform != "win32":
         place = str(tmp_path / "one.jsonl")

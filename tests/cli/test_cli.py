@@ -104,7 +104,7 @@ def test_existing_outputs_are_kept_unless_asked(photos, weights, tmp_path):
     first = (tmp_path / "out.png").read_bytes()
     refused = run(*arguments)
     assert refused.exit_code == 2
-    assert "exists already; pass --overwrite or --skip-existing" in refused.stderr
+    assert "already exists; pass --overwrite or --skip-existing" in refused.stderr
     assert run(*arguments, "--skip-existing").exit_code == 0
     (tmp_path / "out.png").write_bytes(b"old")
     assert run(*arguments, "--overwrite").exit_code == 0

@@ -1,4 +1,4 @@
-"""Image files in: what is read comes as it was written, and what is no whole image is told in one line."""
+"""Image files in: what is read comes as it was written, and a file that is not one whole image is told in one line."""
 
 import numpy as np
 import pytest

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mambairv2.images.errors import ImageError
 from mambairv2.restoration import planning
@@ -140,12 +141,29 @@ def test_rgb_through_a_network_for_grey_restores_luma_and_keeps_colour(scale):
         np.full((4, 4, 3), 1.5, np.float32),
         np.full((4, 4, 3), np.nan),
         torch.zeros(4, 4),
+        torch.zeros(30, 20, 3),
+        torch.zeros(2, 30, 20, 3),
         torch.zeros(3, 4, 4, dtype=torch.int64),
     ],
 )
 def test_other_shapes_dtypes_and_ranges_are_refused(image):
     with pytest.raises(ValueError):
         network().restore(image)
+
+
+def test_a_tensor_with_channels_last_is_told_in_its_own_shape():
+    with pytest.raises(ValueError, match=r"a tensor is \(C, h, w\) or .* got \(30, 20, 3\)"):
+        network().restore(torch.zeros(30, 20, 3))
+
+
+@pytest.mark.parametrize("image", [[[0, 1], [2, 3]], Image.new("RGB", (4, 4)), None])
+def test_other_kinds_of_images_are_refused_with_the_remedy(image):
+    with pytest.raises(TypeError, match=r"an image is a path, .* got \w+; try numpy\.asarray\(image\)"):
+        network().restore(image)
+
+
+def test_a_batch_of_none_gives_none():
+    assert network().restore(torch.zeros(0, 3, 5, 6)).shape == (0, 3, 10, 12)
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), channels=st.integers(1, 4), scale=st.integers(1, 4))
@@ -237,6 +255,12 @@ def test_tiles_are_planned_from_free_memory(monkeypatch):
 def test_tiles_that_do_not_fit_are_refused_at_once(options):
     with pytest.raises(ValueError, match="multiple of 16"):
         network(**options)
+
+
+@pytest.mark.parametrize("tile", ["full", None, 64.0])
+def test_tiles_of_other_kinds_are_refused(tile):
+    with pytest.raises(ValueError, match="tile must be auto, whole or a number of pixels, got "):
+        network(tile=tile)
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "toaster"])

@@ -69,14 +69,14 @@ def test_a_damaged_card_ends_in_a_line_that_names_it(folder, change):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     result = models()
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: {path}: is no card of weights")
+    assert result.stderr.startswith(f"error: {path}: is not a card of weights")
     assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "{}"])
 def test_what_is_no_card_is_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
-    with pytest.raises(ValueError, match=r"x\.json: is no card"):
+    with pytest.raises(ValueError, match=r"x\.json: is not a card"):
         read_card(tmp_path / "x.json")
 
 

@@ -48,7 +48,7 @@ def test_code_in_a_file_is_not_run(state, tmp_path, style):
         torch.save(content, path, _use_new_zipfile_serialization=style == "zip")
     else:
         path.write_bytes(pickle.dumps({"more": Payload(trace)}, 0 if style == "protocol 0" else 2))
-    with pytest.raises(WeightsError, match=r"can run code|no weights file") as caught:
+    with pytest.raises(WeightsError, match=r"can run code|not a weights file") as caught:
         load_model(path)
     assert str(path) in str(caught.value)
     assert not trace.exists()
@@ -66,7 +66,7 @@ def test_truncated_files(model, state, tmp_path, kind, part):
         save_model(model, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: part if isinstance(part, int) else int(part * len(whole))])
-    refused(path, r"is damaged|not a whole safetensors|no weights file")
+    refused(path, r"is damaged|not a whole safetensors|not a weights file")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -76,7 +76,7 @@ def test_files_that_are_no_weights(tmp_path, suffix):
     refused(path, "is empty")
     for content in (b"hello, this is a text\n" * 9, b"<!DOCTYPE html><html></html>", b"version https://git-lfs"):
         path.write_bytes(content)
-        refused(path, "no weights file" if suffix == "pth" else "not a whole safetensors")
+        refused(path, "not a weights file" if suffix == "pth" else "not a whole safetensors")
     refused(tmp_path, "is a folder")
     refused(tmp_path / "none.pth", "no such weights; give a file, or one of the packaged names")
 

@@ -104,7 +104,7 @@ def settle(
         known.append(job)
     if foreign and not (overwrite or skip):
         others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise BatchError(f"{foreign[0].target}{others}: exists already; pass --overwrite or --skip-existing")
+        raise BatchError(f"{foreign[0].target}{others}: already exists; pass --overwrite or --skip-existing")
     skipped = [job for job in known if job.target in there] if skip and not overwrite else []
     return [job for job in known if job not in set(skipped)], skipped
 
@@ -125,9 +125,13 @@ def _jobs_of_folder(folder: str, naming: Naming, recursive: bool) -> list[Job]:
 
 
 def _beside(folder: str, naming: Naming) -> str:
-    """The folder of outputs beside a folder of inputs."""
-    whole = folder.rstrip("/") if storage.is_remote(folder) else os.path.realpath(folder)
-    return whole + (naming.suffix or naming.mark)
+    """Return the folder of outputs beside a folder of inputs: beside its target where it is a link."""
+    added = naming.suffix or naming.mark
+    if storage.is_remote(folder):
+        return folder.rstrip("/") + added
+    plain = os.path.normpath(folder)
+    named = os.path.basename(plain) not in ("", ".", "..")
+    return (plain if named and os.path.realpath(plain) == os.path.abspath(plain) else os.path.realpath(folder)) + added
 
 
 def _renamed(source: str, naming: Naming, added: str) -> str:

@@ -45,7 +45,7 @@ class Manifest:
 
     place: a local path, where each line is on the disk before the next file begins, or a remote address, where the
     file is put every 30 seconds and at the end. settings: what outputs depend on; JSON values. Raises ManifestError
-    for a file that is no manifest or cannot be read.
+    for a file that is not a manifest or cannot be read.
     """
 
     def __init__(self, place: str, settings: Settings, version: str) -> None:
@@ -69,7 +69,7 @@ class Manifest:
         """
         lines = [line for line in map(_parse, self._text.split("\n")) if line]  # names may hold other line ends
         if not _START.startswith(self._text[: len(_START)]):
-            raise ManifestError(f"{self.place}: is no manifest; give --manifest another file")
+            raise ManifestError(f"{self.place}: is not a manifest; choose another file with --manifest")
         made: dict[str, str | None] = {}
         bytes_of: dict[str, object] = {}
         begun: set[str] = set()  # may have been replaced by a run that was killed before it could say so
@@ -109,7 +109,7 @@ class Manifest:
                 lock(self._file.fileno())
             except BlockingIOError:
                 self._file.close()
-                message = "is in use by another run; wait for it, or give --manifest another file"
+                message = "is in use by another run; wait for it, or choose another file with --manifest"
                 raise ManifestError(f"{self.place}: {message}") from None
             except OSError:
                 pass  # a file system without locks

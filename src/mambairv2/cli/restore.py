@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mambairv2.batch.outcome import Reading
     from mambairv2.cli.restore_plan import RestorePlan
     from mambairv2.cli.restore_view import RestoreView
+    from mambairv2.restoration.planning import Tile
     from mambairv2.restoration.restorer import Restorer
 
 
@@ -50,9 +51,17 @@ def restore(
     Grey, 16 bits, transparency, colour profile and metadata are kept where the format of the output can hold them.
     If a run over a folder is interrupted, the same command continues it.
 
-    Exit codes: 0, all restored. 1, some files failed, each with a line that says why, or the run had to stop.
-    2, nothing done, as options, weights or names are wrong. 130, interrupted. 143, terminated.
     No partial file is left.
+
+    Exit codes:
+
+    0: all restored.
+
+    1: some files failed, each with a line that says why, or the run had to stop.
+
+    2: nothing was done, as options, weights or names are wrong.
+
+    130: interrupted (Ctrl-C). 143: terminated.
     """
     from mambairv2.batch.jobs import Naming
     from mambairv2.batch.outcome import Reading
@@ -67,8 +76,11 @@ def restore(
         with refusing():
             if engine == "ray" and importlib.util.find_spec("ray") is None:
                 raise ValueError("--engine ray needs `pip install 'mambairv2[ray]'`")
-            network = choose_network(weights, task, scale, "whole" if whole else tile or "auto", overlap, self_ensemble)
-            naming = Naming(output, network.mark, suffix, f".{extension.lstrip('.')}" if extension else None)
+            if whole and tile is not None:
+                raise ValueError("--tile and --whole contradict each other; give one of them")
+            side: Tile = "whole" if whole else "auto" if tile is None else tile
+            network = choose_network(weights, task, scale, side, overlap, self_ensemble)
+            naming = Naming(output, network.mark, suffix, f".{extension.lstrip('.').lower()}" if extension else None)
             plan = plan_run(inputs, naming, network, reading, existing, recursive=recursive, manifest=manifest)
             # Torch takes seconds to load: only now, when nothing is left to be refused but the device.
             restorer = network.load("cpu" if engine == "ray" else device) if plan.jobs else None

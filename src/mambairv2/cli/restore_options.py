@@ -11,7 +11,10 @@ _MANY, _WRITING, _NETWORK = "Many files", "Outputs", "Network"
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(help="Images, folders, or quoted patterns such as 'a/**/*.png'; local, or remote such as s3://…"),
+    typer.Argument(
+        metavar="INPUTS...",
+        help="Images, folders, or quoted patterns such as 'a/**/*.png'; local, or remote such as s3://…",
+    ),
 ]
 Output = typer.Option(
     "--output",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class RestorePlan:
 
 
 def plan_run(
-    inputs: Iterable[str],
+    inputs: Sequence[str],
     naming: Naming,
     network: ChosenNetwork,
     reading: Reading,
@@ -71,7 +72,8 @@ def plan_run(
     """
     batch = plan_batch(inputs, naming, recursive=recursive)
     if not batch.jobs:
-        raise BatchError("no images found" + ("" if recursive else "; for subfolders add --recursive"))
+        remedy = "" if recursive else "; add --recursive to look into subfolders"
+        raise BatchError(f"{', '.join(inputs)}: no images found{remedy}")
     record = _manifest(manifest, batch, network, reading)
     known = record.made_from if record is not None else {}
     made_from = dict.fromkeys(known) if existing.fresh else known
@@ -100,5 +102,7 @@ def _missing(source: str) -> str | None:
     try:
         os.stat(source)
     except OSError as error:
+        if glob.has_magic(source):
+            return f"{source}: no file matches; check the pattern"
         return f"{source}: {explain(error)}"
     return None

@@ -44,6 +44,7 @@ def explain(error: OSError) -> str:
         errno.ENAMETOOLONG: "choose a shorter name",
         errno.EROFS: "it cannot be changed there",
         errno.ENOTDIR: "check the name",
+        errno.EEXIST: "check the name",
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some space",
         errno.EFBIG: "raise the limit on the size of files",

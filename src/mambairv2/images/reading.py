@@ -51,7 +51,8 @@ def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = M
         image = _load(path)
         count = _pages(image)
         if page is not None and page >= count:
-            raise ImageError(f"{path}: has no page {page}; choose one, --page 0 to --page {count - 1}")
+            known = f"choose one, --page 0 to --page {count - 1}" if count > 1 else "it holds one; leave out --page"
+            raise ImageError(f"{path}: has no page {page}; {known}")
         if count > 1:
             image = _load(path, n=-1) if page is None else _load(path, page=page)
         count = count if page is None else 1

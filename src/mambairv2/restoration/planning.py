@@ -29,6 +29,8 @@ class Planner:
     """Plans the tiles for a network on a device. Raises ValueError for a tile or an overlap out of range."""
 
     def __init__(self, model: MambaIRv2, device: torch.device, tile: Tile, overlap: int) -> None:
+        if tile not in ("auto", "whole") and not isinstance(tile, int):
+            raise ValueError(f"tile must be auto, whole or a number of pixels, got {tile!r}")
         self.model, self.device, self.tile, self.overlap = model, device, tile, overlap
         self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
 

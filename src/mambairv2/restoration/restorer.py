@@ -88,13 +88,16 @@ class Restorer:
 
         Returns the same kind, layout and dtype, scaled in height and width; for a path, an array (h, w, C) of
         the file's depth. Integers are rounded to nearest, floats clipped to [0, 1]. Raises ImageError for a
-        file that cannot be read, ValueError for other shapes and dtypes, MemoryError when no tile is small
-        enough.
+        file that cannot be read, ValueError for other shapes and dtypes, TypeError for other kinds of images,
+        MemoryError when no tile is small enough.
         """
         if isinstance(image, Tensor):
             return self._restore_tensor(image, progress)
         if isinstance(image, str | Path):
             return self._restore_picture(open_picture(image), progress)
+        if not isinstance(image, np.ndarray):
+            kind = type(image).__name__
+            raise TypeError(f"an image is a path, a NumPy array or a tensor, got {kind}; try numpy.asarray(image)")
         working = image.astype(np.float32) if image.dtype.kind == "f" else image
         restored = self._restore_picture(from_array(working), progress)
         return (restored[..., 0] if image.ndim == 2 else restored).astype(image.dtype, copy=False)
@@ -155,10 +158,14 @@ class Restorer:
         return self._planner.attempt((image.shape[1], image.shape[2]), attempt)[1]
 
     def _restore_tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
+        if image.ndim not in (3, 4) or not 1 <= image.shape[-3] <= 4:
+            raise ValueError(f"a tensor is (C, h, w) or (B, C, h, w) with C 1 to 4, got {tuple(image.shape)}")
         if image.ndim == 4:
-            return torch.stack([self._restore_tensor(one, progress) for one in image])
-        if image.ndim != 3:
-            raise ValueError(f"a tensor is (C, h, w) or (B, C, h, w), got {tuple(image.shape)}")
+            batch, channels, height, width = image.shape
+            whole = image.new_empty(batch, channels, height * self.scale, width * self.scale)
+            for one, place in zip(image, whole, strict=True):
+                place.copy_(self._restore_tensor(one, progress))
+            return whole
         working = image.detach().cpu()
         working = working.float() if working.is_floating_point() else working
         restored = self.restore(working.permute(1, 2, 0).contiguous().numpy(), progress)

@@ -70,7 +70,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
 
 def _read_torch(path: Path, head: bytes) -> State:
     if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch once wrote
-        raise WeightsError(f"{path}: is no weights file (it begins with {head[:8]!r})")
+        raise WeightsError(f"{path}: is not a weights file (it begins with {head[:8]!r})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -80,7 +80,7 @@ def _read_torch(path: Path, head: bytes) -> State:
         ) from None
     except Exception as error:  # a damaged file fails in torch, zip and pickle in many ways
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise WeightsError(f"{path}: is damaged or no PyTorch checkpoint ({reason}); fetch it again") from None
+        raise WeightsError(f"{path}: is damaged or not a PyTorch checkpoint ({reason}); fetch it again") from None
     for name in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

@@ -41,7 +41,7 @@ class Card:
 
 
 def read_card(path: Path) -> Card:
-    """Read a card; raises ValueError, naming the file, where it is no card, OSError where it cannot be read."""
+    """Read a card; raises ValueError, naming the file, where it is not a card, OSError where it cannot be read."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         card = Card(**{**fields, "sets": tuple(Figures(**figures) for figures in fields["sets"])})
@@ -51,5 +51,5 @@ def read_card(path: Path) -> Card:
             raise TypeError("a task that is unknown, or a number that is none")
     except (ValueError, TypeError, KeyError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path}: is no card of weights ({reason}); make it again by benchmarks/card.py") from None
+        raise ValueError(f"{path}: is not a card of weights ({reason}); make it again by benchmarks/card.py") from None
     return card
