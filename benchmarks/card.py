@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mambairv2.evaluation.evaluate import Result, evaluate, mean
 from mambairv2.evaluation.plan import Plan
 from mambairv2.evaluation.report import BASE, pair, table
 from mambairv2.files.atomic import write_whole
+from mambairv2.images.folders import find_data
 from mambairv2.tasks import TASKS
 from mambairv2.training.recipe import Recipe, load_recipe
 from mambairv2.weights.load import load_model
@@ -34,7 +34,6 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", ROOT.parent / "shared"))
 Line = dict[str, float]
 LOSS = {"l1": "L1 loss", "charbonnier": "Charbonnier loss"}
 
@@ -148,7 +147,12 @@ def make(options: argparse.Namespace) -> Card:
     recipe, log = load_recipe(options.recipe), read_log(options.log)
     weights = options.weights or target
     make_card(name, weights, recipe, log, [])  # what does not fit is told before the measurement
-    plan = Plan(options.data, recipe.data.task, recipe.model.upscale, grey=recipe.model.in_channels == 1)
+    plan = Plan(
+        options.data or find_data("data/test"),
+        recipe.data.task,
+        recipe.model.upscale,
+        grey=recipe.model.in_channels == 1,
+    )
     model = load_model(weights)
     results = evaluate(model, plan, lambda of, s: print(f"{of}: {s.image} {s.psnr:.2f} dB", flush=True))
     card = make_card(name, weights, recipe, log, results)
@@ -170,7 +174,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "test")
+    parser.add_argument("--data", type=Path, help="folder of test sets; by default data/test, see docs/training.md")
     try:
         print(make(parser.parse_args()).to_json(), end="")
     except (ValueError, OSError) as error:

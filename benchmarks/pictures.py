@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from mambairv2.evaluation.protocol import Case, Protocol, cases
 from mambairv2.evaluation.report import BASE, table
 from mambairv2.files.atomic import write_whole
 from mambairv2.images.arrays import Pixels
+from mambairv2.images.folders import find_data
 from mambairv2.images.pixels import to_channels
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.restorer import Restorer
@@ -38,7 +38,6 @@ from mambairv2.weights.packaged import PRETRAINED, pretrained
 from mambairv2.weights.read_config import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", ROOT.parent / "shared"))
 DOCS = ROOT / "docs"
 SET, IMAGES = "Kodak24", 3
 SIDE, ZOOM, GAP, LINE = 72, 3, 8, 24
@@ -171,12 +170,12 @@ def main() -> None:
     """Make the pictures; an error ends in a line and exit code 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="packaged weights; by default all")
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "test", help="folder of test sets")
+    parser.add_argument("--data", type=Path, help="folder of test sets; by default data/test, see docs/training.md")
     options = parser.parse_args()
     keep_freed_memory()
     try:
         for name in options.names or pretrained():
-            make(name, options.data)
+            make(name, options.data or find_data("data/test"))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

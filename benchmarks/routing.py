@@ -2,13 +2,12 @@
 
     python benchmarks/routing.py [--weights sr-x2] [--set Set5] [--seeds 8] [--limit N] [-o docs/routing.md]
 
-Without -o it is printed. Test sets are those of $MAMBAIRV2_SHARED/data/test, or --data.
+Without -o it is printed. Test sets are those of --data, or of data/test here or below $MAMBAIRV2_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -23,12 +22,12 @@ from mambairv2.evaluation.plan import LEVELS
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.evaluation.report import table
 from mambairv2.files.atomic import write_whole
+from mambairv2.images.folders import find_data
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
 from mambairv2.weights.load import load_model
 from mambairv2.weights.read_config import read_metadata
 
-SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 ORDERS = {"image": "prompts in image order (as published)", "sorted": "prompts sorted with their tokens"}
 
 
@@ -79,7 +78,7 @@ def main() -> None:
     """Compare, then print or write the document; an error ends in a line and exit code 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="sr-x2")
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "test")
+    parser.add_argument("--data", type=Path, help="folder of test sets; by default data/test, see docs/training.md")
     parser.add_argument("--set", default="Set5")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--limit", type=int)
@@ -92,8 +91,10 @@ def main() -> None:
         channels = model.config.in_channels
         protocol = Protocol(task, model.config.upscale, LEVELS[task][0], channels)
 
+        folder = (options.data or find_data("data/test")) / options.set
+
         def measured(restore: Restore) -> Score:
-            scores = evaluate_set(restore, options.data / options.set, protocol, options.limit)
+            scores = evaluate_set(restore, folder, protocol, options.limit)
             print(f"{mean(scores).psnr:.4f} dB", file=sys.stderr, flush=True)
             return mean(scores)
 

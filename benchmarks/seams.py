@@ -2,15 +2,14 @@
 
     python benchmarks/seams.py [--weights sr-x2] [--overlaps 16 32 48 64] [--tile 256] [--json FILE] [IMAGE …]
 
-Without images three photographs of $MAMBAIRV2_SHARED/data are taken. Of each the middle 600×520 pixels are
-restored. Exit code: 1 if the default overlap does not reach the bar that docs/tiling.md sets.
+Without images it takes three photographs of data/train/photos, here or below $MAMBAIRV2_DATA. Of each the middle
+600×520 pixels are restored. Exit code: 1 if the default overlap does not reach the bar that docs/tiling.md sets.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from itertools import pairwise
@@ -19,19 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mambairv2.images.folders import find_data
 from mambairv2.images.reading import open_picture
+from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.grid import Grid
-from mambairv2.restoration.planning import OVERLAP, TILE
+from mambairv2.restoration.planning import OVERLAP, TILE, Tile
 from mambairv2.restoration.restorer import Restorer
-from mambairv2.restoration.tiling import restore_rows
+from mambairv2.weights.load import load_model
 
 SIZE = 520, 600
 LEAST_PSNR, LARGEST_RATIO = 45.0, 1.02
-SHARED = Path(os.environ.get("MAMBAIRV2_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-PHOTOS = tuple(
-    SHARED / "data" / "train" / "photos" / f"{name}.jpg"
-    for name in ("mate_elephants", "plasma_path", "budgie_canyon_wren")
-)
+PHOTOS = "mate_elephants.jpg", "plasma_path.jpg", "budgie_canyon_wren.jpg"
 
 
 def crop(path: Path, size: tuple[int, int] = SIZE) -> torch.Tensor:
@@ -42,10 +39,10 @@ def crop(path: Path, size: tuple[int, int] = SIZE) -> torch.Tensor:
     return torch.from_numpy(picture.region(rows, columns))
 
 
-def tiled(restorer: Restorer, image: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """The image restored by a grid, (C', h·s, w·s) float32 in [0, 1], not rounded."""
-    rows = restore_rows(restorer._run, lambda r, c: image[:, r, c], grid)
-    return torch.cat(list(rows), 1).clamp(0, 1)
+def tiled(model: MambaIRv2, image: torch.Tensor, tile: Tile, overlap: int = OVERLAP) -> tuple[torch.Tensor, Grid]:
+    """The image restored in tiles, (C', h·s, w·s) float32 in [0, 1], not rounded, and where the tiles lie."""
+    restorer = Restorer(model, "cpu", tile=tile, overlap=overlap)
+    return restorer.infer(image).clamp(0, 1), restorer.plan((image.shape[1], image.shape[2]))
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -84,17 +81,15 @@ def cost(grid: Grid) -> float:
     return sum(r.stop - r.start for r in grid.rows) * sum(c.stop - c.start for c in grid.columns) / (height * width) - 1
 
 
-def compare(restorer: Restorer, path: Path, overlaps: list[int], tile: int) -> list[dict[str, object]]:
-    """One line a overlap for one photograph."""
+def compare(model: MambaIRv2, path: Path, overlaps: list[int], tile: int) -> list[dict[str, object]]:
+    """One line for each overlap, for one photograph."""
     image = crop(path)
-    size, window = (image.shape[1], image.shape[2]), restorer.model.config.window_size
     start = time.perf_counter()
-    whole = tiled(restorer, image, Grid(size, restorer.scale, None, overlaps[0], window))
-    print(f"{path.stem}: {size[1]}x{size[0]}, whole in {time.perf_counter() - start:.0f} s", flush=True)
+    whole, _ = tiled(model, image, "whole")
+    print(f"{path.stem}: {image.shape[2]}x{image.shape[1]}, whole in {time.perf_counter() - start:.0f} s", flush=True)
     lines = []
     for overlap in overlaps:
-        grid = Grid(size, restorer.scale, tile, overlap, window)
-        parts = tiled(restorer, image, grid)
+        parts, grid = tiled(model, image, tile, overlap)
         line: dict[str, object] = {
             "image": path.stem,
             "overlap": overlap,
@@ -116,14 +111,18 @@ def compare(restorer: Restorer, path: Path, overlaps: list[int], tile: int) -> l
 def main() -> None:
     """Compare, print, write the JSON, hold against the bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="*", type=Path, default=PHOTOS)
+    parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--weights", default="sr-x2")
     parser.add_argument("--overlaps", nargs="+", type=int, default=[16, 32, 48, 64])
     parser.add_argument("--tile", type=int, default=TILE)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    restorer = Restorer(options.weights, "cpu")
-    lines = [line for path in options.images for line in compare(restorer, path, options.overlaps, options.tile)]
+    try:
+        model = load_model(options.weights)
+        images = options.images or [find_data("data/train/photos") / name for name in PHOTOS]
+        lines = [line for path in images for line in compare(model, path, options.overlaps, options.tile)]
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
     for overlap in options.overlaps:
         of_it = [line for line in lines if line["overlap"] == overlap]
         least, most = min(x["psnr"] for x in of_it), max(x["seam ratio"] for x in of_it)

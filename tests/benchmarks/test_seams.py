@@ -7,8 +7,8 @@ import torch
 
 from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.planning import OVERLAP, TILE
-from mambairv2.restoration.restorer import Restorer
 from mambairv2.weights import packaged
+from mambairv2.weights.load import load_model
 from seams import LARGEST_RATIO, LEAST_PSNR, cost, crop, psnr, seam_ratio, tiled
 
 COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
@@ -16,10 +16,11 @@ COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
 
 @pytest.mark.skipif("sr-x2" not in packaged.pretrained(), reason="no packaged weights")
 def test_the_default_overlap_reaches_the_bar():
-    restorer, image = Restorer("sr-x2", "cpu"), crop(COFFEE, (96, 288))
-    grid = Grid((96, 288), 2, TILE, OVERLAP)
+    model, image = load_model("sr-x2"), crop(COFFEE, (96, 288))
+    whole, _ = tiled(model, image, "whole")
+    parts, grid = tiled(model, image, TILE)
     assert len(grid.columns) == 2
-    whole, parts = tiled(restorer, image, Grid((96, 288), 2, None)), tiled(restorer, image, grid)
+    assert grid.overlap == OVERLAP
     assert psnr(parts, whole) >= LEAST_PSNR
     assert seam_ratio(parts, whole, grid) <= LARGEST_RATIO
 
