@@ -1,1 +1,1 @@
-"""Many files: which become what, doing it, and its record."""
+"""Many files: which inputs become which outputs, the engines that restore them, and the record of a run."""

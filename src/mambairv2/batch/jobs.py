@@ -1,4 +1,4 @@
-"""Many files: which inputs become which outputs, settled before any work is done. Needs no torch."""
+"""Jobs: which inputs become which outputs, settled before any work is done. Needs no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Job:
     source: str
     target: str
     made_from: str | None = None
-    """Digest of the input that the output now there was made from, with the same settings; None if unknown."""
+    """If the output exists: the digest of the input that it was made from, with the same settings; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Batch:
 
     jobs: tuple[Job, ...]
     folder: str | None
-    """The folder that all outputs are in, at some depth; None if they lie beside their inputs."""
+    """The folder that holds all outputs, also in subfolders; None if they lie beside their inputs."""
 
 
 def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False) -> Batch:
@@ -88,11 +88,11 @@ def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False
 def settle(
     jobs: Collection[Job], made_from: Mapping[str, str | None], *, overwrite: bool = False, skip: bool = False
 ) -> tuple[list[Job], list[Job]]:
-    """Part the jobs to do from those skipped because their output exists.
+    """Return the jobs to do, and those that are skipped because their output exists.
 
-    made_from: the outputs, by their absolute names, that earlier runs with the same settings made or were about to
-    make, each with the digest of its input if it was finished. They may be replaced. Raises BatchError for other
-    outputs that exist, without overwrite or skip.
+    made_from: outputs that earlier runs with the same settings made or were about to make, by absolute name, each with
+    the digest of its input if it was finished. These may be replaced. Raises BatchError for any other output that
+    exists, without overwrite or skip.
     """
     there = storage.sizes(job.target for job in jobs)
     known, foreign = [], []
@@ -110,7 +110,7 @@ def settle(
 
 
 def _jobs_of_folder(folder: str, naming: Naming, recursive: bool) -> list[Job]:
-    """Jobs for the images in a folder; an output folder inside it is not taken for input."""
+    """Return the jobs for the images in a folder; an output folder inside it does not count as input."""
     out = naming.output if naming.output is not None else _beside(folder, naming)
     whole, ours = (storage.same(place).rstrip("/" + os.sep) for place in (folder, out))
     inside = ours.startswith((whole + "/", whole + os.sep))
@@ -141,7 +141,7 @@ def _renamed(source: str, naming: Naming, added: str) -> str:
 
 
 def _for_file(file: str, naming: Naming) -> str:
-    """The output for a file that was named."""
+    """Return the output of a file that was named."""
     if naming.output is None:
         mark = naming.mark if naming.suffix is None else naming.suffix
         return storage.join(storage.split(file)[0], _renamed(file, naming, mark))

@@ -1,13 +1,13 @@
-"""The record of a run over many files: a line of JSON for each, by which an interrupted run goes on.
+"""The manifest: the record by which an interrupted run continues, one line of JSON for each event.
 
 The lines, by their `status`:
 
 - `run`: a run begins. `mambairv2` (version), `time`, `settings` (what the outputs depend on, beside the inputs).
-- `planned`: this run may write `output`. Written before any work, so that what exists later is known to be ours; before
-  an output that is `done` is replaced, once more.
+- `planned`: this run may write `output`. It is written before any work, so that a later run knows the file for ours.
+  It is written again before an output that is `done` is replaced.
 - `done`: `input`, its `digest`, `output`, its `bytes`, `settings`, `seconds`, `notes`.
 - `failed`: `input`, `digest` (empty if it could not be read), `output`, `settings`, `error`.
-- `unchanged`: `output`, which was planned once more, is as it was.
+- `unchanged`: `output` was planned again, but was not replaced.
 
 Outputs are named relative to the manifest's folder, so that folder and manifest can be moved together.
 """
@@ -28,9 +28,9 @@ from mambairv2.files.atomic import lock
 
 NAME = "manifest.jsonl"
 _START = '{"mambairv2"'
-"""Of the first line, by which a manifest is known, though it be cut short."""
+"""Start of the first line. It identifies a manifest, even one that was cut short."""
 EVERY = 30.0
-"""Seconds between two copies to a remote place, where a file cannot grow by a line."""
+"""Seconds between two uploads of a remote manifest, as a remote file cannot grow by a line."""
 
 Settings = Mapping[str, object]
 Line = dict[str, object]
@@ -41,11 +41,11 @@ class ManifestError(ValueError):
 
 
 class Manifest:
-    """A manifest at a place, read at once and written to once it is opened; a context manager.
+    """A manifest at a place: read when it is made, written to in its context.
 
     place: a local path, where each line is on the disk before the next file begins, or a remote address, where the
-    file is put every 30 seconds and at the end. settings: what outputs depend on; JSON values. Raises ManifestError
-    for a file that is not a manifest or cannot be read.
+    manifest is uploaded every 30 seconds and at the end. settings: what outputs depend on, as JSON values.
+    Raises ManifestError for a file that is not a manifest or cannot be read.
     """
 
     def __init__(self, place: str, settings: Settings, version: str) -> None:
@@ -63,23 +63,23 @@ class Manifest:
         self._put_at = 0.0
 
     def _read(self) -> dict[str, str | None]:
-        """The outputs of earlier runs with the same settings, each with the digest of its input if it was finished.
+        """Return the outputs of earlier runs with the same settings, with the digest of the input if it was finished.
 
-        An output that has changed since is not among them. Lines cut short are passed over.
+        An output that was changed since then is left out. Lines that were cut short are ignored.
         """
         lines = [line for line in map(_parse, self._text.split("\n")) if line]  # names may hold other line ends
         if not _START.startswith(self._text[: len(_START)]):
             raise ManifestError(f"{self.place}: is not a manifest; choose another file with --manifest")
         made: dict[str, str | None] = {}
         bytes_of: dict[str, object] = {}
-        begun: set[str] = set()  # may have been replaced by a run that was killed before it could say so
+        begun: set[str] = set()  # a run that was killed may have replaced them before it could record that
         settings: object = None
         for line in lines:
             settings = line.get("settings", settings)
             output = self._whole(str(line.get("output", "")))
             if line["status"] == "run":
                 continue
-            if settings != self._settings:  # what lies there may not be ours any more
+            if settings != self._settings:  # the file may not be ours any more
                 if line["status"] == "done":
                     made.pop(output, None)
                 elif line["status"] == "planned" and output in made:
@@ -118,14 +118,14 @@ class Manifest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the run: a remote manifest is put as it is now."""
+        """End the run; a remote manifest is uploaded as it is now."""
         if self._file is not None:
             self._file.close()
         else:
             self._put()
 
     def begin(self, outputs: Iterable[str]) -> None:
-        """Say what this run may write, before it does."""
+        """Record what this run may write, before it does."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         run: Line = {"mambairv2": self._version, "status": "run", "time": stamp, "settings": self._settings}
         planned = (name for name in outputs if storage.absolute(name) not in self.made_from)
@@ -133,14 +133,14 @@ class Manifest:
         self._write([run, *lines], now=True)
 
     def begun(self, output: str) -> None:
-        """Say that an output is about to be replaced, if it was finished before."""
+        """Record that an output is about to be replaced, if it was finished before."""
         name = storage.absolute(output)
         if self.made_from.get(name):
             self._begun.add(name)
             self._write([{"status": "planned", "output": self._short(output)}], now=True)
 
     def unchanged(self, output: str) -> None:
-        """Say that an output is as it was, though it was begun."""
+        """Record that an output was not replaced, though it was begun."""
         if storage.absolute(output) in self._begun:
             self._write([{"status": "unchanged", "output": self._short(output)}])
 
@@ -156,7 +156,7 @@ class Manifest:
         self._write([{**line, "error": error, "settings": self._settings}])
 
     def _write(self, lines: Iterable[Line], now: bool = False) -> None:
-        """Add lines, on the disk when this returns, at a remote place with `now` only.
+        """Add lines. They are on the disk when this returns; at a remote place only with `now`.
 
         Raises ManifestError when they cannot be written.
         """
@@ -192,13 +192,13 @@ class Manifest:
         return storage.split(storage.absolute(self.place))[0]
 
     def _short(self, output: str) -> str:
-        """An output's name relative to the manifest's folder where it lies below it, else its whole name."""
+        """Return the name of an output relative to the folder of the manifest, or absolute if it lies elsewhere."""
         name = storage.absolute(output)
         inner = name.removeprefix(self._folder).replace(os.sep, "/")
         return inner.lstrip("/") if name.startswith(self._folder) and inner.startswith("/") else name
 
     def _whole(self, name: str) -> str:
-        """The whole name of an output that the manifest names."""
+        """Return the absolute name of an output that the manifest names."""
         whole = storage.is_remote(name) or os.path.isabs(name)
         return name if whole else storage.absolute(storage.join(self._folder, name))
 

@@ -1,4 +1,4 @@
-"""Many files over a Ray cluster: workers that hold the network, and a driver that hands out files."""
+"""Many files on a Ray cluster: workers that hold the network, and a driver that hands out files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mambairv2.restoration.planning import Tile
 from mambairv2.restoration.restorer import Network, Restorer
 
 ATTEMPTS = 3
-"""Workers that may die over one file before it is given up."""
+"""How often a file is tried when its worker dies."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker makes its `Restorer` of."""
+    """The arguments of the `Restorer` of each worker."""
 
     model: Network
     """On the CPU."""
@@ -47,10 +47,10 @@ class Worker:
         self._scratch = ExitStack().enter_context(atomic.scratch())
 
     def ready(self) -> None:
-        """Return once the network is there."""
+        """Return once the network is loaded."""
 
     def restore(self, job: Job) -> Outcome:
-        """Fetch, restore and put one file."""
+        """Fetch, restore and upload one file."""
         work = Work(job, self._reading, self._scratch)
         work.fetch()
         work.restore(self._restorer)
@@ -60,11 +60,11 @@ class Worker:
 def restore_on_ray(
     setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher, workers: int | None = None
 ) -> None:
-    """Restore files on the cluster that Ray finds (`RAY_ADDRESS`, or one on this machine), or on one made here.
+    """Restore files on the cluster that Ray finds (`RAY_ADDRESS`, or one on this machine), or start one here.
 
     workers: by default one a GPU, or one a machine if there are none or the device is the CPU. Local paths must mean
-    the same files on every machine. A worker that dies is replaced, and its file handed out again. Raises EngineError
-    where no worker can be started.
+    the same files on every machine. A worker that dies is replaced, and its file is handed out again. Raises
+    EngineError where no worker can be started.
     """
     ours = not ray.is_initialized()
     if ours:
@@ -85,7 +85,7 @@ class _Driver:
         self._busy: dict[ray.ObjectRef, tuple[ray.actor.ActorHandle, Job | None, int]] = {}
 
     def run(self, workers: int | None) -> None:
-        """Hand out all files; each worker asks for the next when it has done one."""
+        """Hand out all files. A worker gets the next one when it has finished one."""
         gpus = int(ray.cluster_resources().get("GPU", 0)) if self._device != "cpu" else 0
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         count = min(workers or gpus or len(machines), len(self._waiting))
@@ -106,7 +106,7 @@ class _Driver:
         self._busy[worker.ready.remote()] = (worker, None, 0)
 
     def _wait(self) -> None:
-        """Take what comes first and give its worker the next file."""
+        """Wait for the first worker that finishes and give it the next file."""
         [ref], _ = ray.wait(list(self._busy))
         worker, job, attempt = self._busy.pop(ref)
         try:

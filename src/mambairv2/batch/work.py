@@ -20,8 +20,8 @@ from mambairv2.restoration.tiling import Progress
 class Work:
     """One job in three steps, which may run in different threads, one after another.
 
-    Whatever is wrong with the file ends in the outcome; later steps then do nothing. scratch: a local folder for
-    copies of remote files.
+    An error of any step is kept in the outcome, and later steps then do nothing. scratch: a local folder for copies of
+    remote files.
     """
 
     def __init__(self, job: Job, reading: Reading, scratch: Path) -> None:
@@ -31,10 +31,10 @@ class Work:
         self._source = self._target = Path()
 
     def fetch(self) -> None:
-        """Take the input's digest and, if there is something to do, bring the input here."""
+        """Compute the digest of the input and, if there is something to do, download the input if it is remote."""
         job = self.outcome.job
         with self._noting():
-            with suppress(OSError):  # reading it as an image tells best what is wrong
+            with suppress(OSError):  # opening it as an image gives the better message
                 self.outcome.digest = storage.digest(job.source)
                 self.outcome.unchanged = self.outcome.digest == job.made_from
             if not self.outcome.unchanged:
@@ -67,7 +67,7 @@ class Work:
             self.outcome.bytes = self._target.stat().st_size
 
     def put(self) -> Outcome:
-        """Put the output where it belongs, remove copies, and tell what became of the job."""
+        """Upload the output if it is remote, remove copies, and return what became of the job."""
         if not self.settled:
             with self._noting():
                 if storage.is_remote(self.outcome.job.target):
@@ -78,11 +78,11 @@ class Work:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing more to do but to tell."""
+        """Whether nothing is left to do."""
         return self.outcome.unchanged or self.outcome.error is not None
 
     def _here(self, place: str) -> Path:
-        """The place itself if it is local, else a name for a copy."""
+        """Return the place itself if it is local, else a name for a copy."""
         if not storage.is_remote(place):
             return Path(place)
         self._copies.append(self._scratch / f"{secrets.token_hex(8)}{storage.split(place)[2]}")
@@ -90,16 +90,16 @@ class Work:
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
-        """Time a step, and take what it raises for the outcome."""
+        """Time a step, and keep its error in the outcome."""
         start = time.perf_counter()
         try:
             yield
-        except Exception as error:  # whatever is wrong with one file, the others go on
+        except Exception as error:  # an error of one file does not stop the others
             self.outcome.error = self._reason(error)
         self.outcome.seconds += time.perf_counter() - start
 
     def _reason(self, error: Exception) -> str:
-        """One line that names the file as the user does."""
+        """Return one line that names the file as the user does."""
         job = self.outcome.job
         text = " ".join(str(error).split())
         if isinstance(error, ImageError | storage.PlaceError):

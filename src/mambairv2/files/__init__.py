@@ -1,1 +1,1 @@
-"""Files whole or not at all, and places on this machine and elsewhere."""
+"""Files: written whole or not at all, on this machine and in remote stores."""

@@ -1,8 +1,8 @@
-"""Outputs that are there whole or not at all: made beside, moved into place, cleaned where a killed run left them.
+"""Atomic outputs: written to a temporary file beside the target, then renamed.
 
-Each temporary file or folder is locked by the run that writes it. The lock ends with the process, however that
-ends, so that the next run can tell what is left over from what is still written, on other machines and in
-containers too.
+A reader sees the old file or the new one, never a part. Each temporary file or folder is locked by the process that
+writes it. The lock ends with the process, however it ends. So the next run can tell leftovers of killed runs from files
+that are still being written, also by other machines and containers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PREFIX = ".mambairv2-"
 
 
 def create(folder: Path, suffix: str) -> tuple[int, Path]:
-    """Make an empty temporary file in a folder; returns its descriptor, open to read and write, and its path.
+    """Create and lock an empty temporary file in a folder; return its descriptor, to read and write, and its path.
 
     It counts as in use until the descriptor is closed. Raises OSError.
     """
@@ -42,9 +42,10 @@ def _name(suffix: str = "") -> str:
 
 @contextmanager
 def scratch(parent: Path | None = None) -> Iterator[Path]:
-    """A folder in `parent`, by default the system's for temporary files (`TMPDIR`), removed at the end unless renamed.
+    """Make a temporary folder and remove it at the end, unless it was renamed.
 
-    It counts as in use, files and all, for as long. What earlier runs left there is removed first. Raises OSError.
+    parent: where it is made, by default the system's folder for temporary files (`TMPDIR`). The folder and its files
+    count as in use until the end. Leftovers of earlier runs are removed first. Raises OSError.
     """
     parent = parent or Path(tempfile.gettempdir())
     clean([parent])
@@ -77,7 +78,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A file beside `target` to write to, on the disk and moved over it at the end, removed on any error."""
+    """Yield a temporary file beside `target`; at the end it is flushed to the disk and renamed, on an error removed."""
     descriptor, temporary = create(target.parent, target.suffix.lower())
     try:
         yield temporary
@@ -93,10 +94,9 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, content: bytes | str) -> None:
-    """Write a file: a reader sees the old one or the new one.
+    """Write a file atomically. Its folder is made, and leftovers of killed runs in it are removed.
 
-    Makes the folder, and removes what killed runs left in it. Raises OSError naming the target, such as for a full
-    disk, with the old file as it was.
+    Raises OSError, naming the target, where it cannot be written, such as on a full disk; the old file stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     clean([target.parent])
@@ -108,9 +108,9 @@ def write_whole(target: Path, content: bytes | str) -> None:
 
 
 def clean(folders: Iterable[Path]) -> int:
-    """Remove the temporary files and folders of runs that are no more; returns how many.
+    """Remove the temporary files and folders that killed runs left behind; return how many.
 
-    Folders that are not there, and files that cannot be opened or locked, are passed over.
+    Folders that do not exist are ignored, and so are files that cannot be opened or locked.
     """
     removed = 0
     for folder in folders:
@@ -123,7 +123,7 @@ def clean(folders: Iterable[Path]) -> int:
 
 
 def _remove(path: Path) -> bool:
-    """Remove what nobody holds; raises OSError where somebody does, or where that cannot be told."""
+    """Remove a file or folder that no process holds; raises OSError where one does, or where that cannot be told."""
     if sys.platform == "win32":  # where the system itself refuses to remove an open file
         path.unlink()
         return True
@@ -140,9 +140,10 @@ def _remove(path: Path) -> bool:
 
 
 def lock(descriptor: int, *, wait: bool = False) -> None:
-    """Lock an open file until it is closed; raises OSError where another holds it, unless wait.
+    """Lock an open file until it is closed. It does nothing on Windows.
 
-    On Windows it does nothing.
+    wait: until another process releases it. Raises BlockingIOError where another holds it, unless wait, and OSError on
+    a file system without locks.
     """
     if sys.platform != "win32":
         import fcntl

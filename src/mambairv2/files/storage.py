@@ -1,7 +1,7 @@
-"""Where images lie: local paths and remote addresses (`s3://…`, whatever fsspec knows), both as text.
+"""Places of files: local paths and remote addresses (`s3://…` and others that fsspec knows), both as text.
 
-Local files are read and written in place. Remote ones are copied to and from a local folder, since the
-decoders and encoders of libvips want files.
+Local files are read and written in place. Remote ones are copied to and from a local folder, since libvips decodes and
+encodes local files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
-"""Stores where a file that is put appears once it is complete; elsewhere it is put beside, then moved."""
+"""Stores where an uploaded file appears once it is complete. Elsewhere it is uploaded beside, then renamed."""
 _EXTRAS = {"s3": "'mambairv2[s3]'", "s3a": "'mambairv2[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
 
 
@@ -33,12 +33,12 @@ class PlaceError(ValueError):
 
 
 def is_remote(place: str) -> bool:
-    """Whether a place is an address such as `s3://bucket/photos` and no local path."""
+    """Return whether a place is an address such as `s3://bucket/photos`, not a local path."""
     return "://" in place
 
 
 def tidy(place: str) -> str:
-    """The place as it is named elsewhere: `file://` becomes a local path. Raises PlaceError."""
+    """Return a place in its usual form: `file://` becomes a local path. Raises PlaceError."""
     if not is_remote(place):
         return place
     if place.startswith("file://"):
@@ -49,29 +49,29 @@ def tidy(place: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    """A name, with / between its parts, within a folder."""
+    """Return the place of a name, with / between its parts, in a folder."""
     return posixpath.join(folder, name) if is_remote(folder) else os.path.join(folder, *name.split("/"))
 
 
 def split(place: str) -> tuple[str, str, str]:
-    """Folder, stem and suffix of a file's place: ("s3://b/photos", "a", ".png")."""
+    """Return folder, stem and suffix of the place of a file: ("s3://b/photos", "a", ".png")."""
     folder, name = posixpath.split(place) if is_remote(place) else os.path.split(place)
     stem, suffix = os.path.splitext(name)
     return folder, stem, suffix
 
 
 def absolute(place: str) -> str:
-    """The place by its whole name, links not followed."""
+    """Return the absolute path of a place; links are not followed."""
     return place if is_remote(place) else os.path.abspath(place)
 
 
 def same(place: str) -> str:
-    """One name for whatever leads to the same place, to compare places by."""
+    """Return one name for all ways to write a place, links followed, to compare places by."""
     return posixpath.normpath(place) if is_remote(place) else os.path.realpath(place)
 
 
 def is_folder(place: str) -> bool:
-    """Whether there is a folder. Raises PlaceError for remote ones that cannot be asked."""
+    """Return whether a place is a folder. Raises PlaceError for remote ones that cannot be reached."""
     if not is_remote(place):
         return os.path.isdir(place)
     with _reaching(place):
@@ -80,7 +80,7 @@ def is_folder(place: str) -> bool:
 
 
 def expand(text: str) -> list[str]:
-    """The places a pattern stands for, sorted; the text itself if it names a file or matches none."""
+    """Return the places that a pattern matches, sorted; the text itself if it names a file or matches none."""
     if not glob.has_magic(text) or (not is_remote(text) and os.path.lexists(text)):
         return [text]
     if not is_remote(text):
@@ -92,9 +92,9 @@ def expand(text: str) -> list[str]:
 
 
 def files(folder: str, suffixes: tuple[str, ...], recursive: bool) -> list[str]:
-    """Names, with / between their parts, of the image files in a folder; hidden ones are left out.
+    """Return the names of the files in a folder that have one of the suffixes; hidden ones are left out.
 
-    recursive: those in its subfolders too. Raises PlaceError.
+    recursive: include those in subfolders, with / between the parts of the name. Raises PlaceError.
     """
     names = _remote_names(folder, recursive) if is_remote(folder) else _local_names(folder, recursive)
     return [name for name in names if name.lower().endswith(suffixes) and not _hidden(name)]
@@ -120,7 +120,7 @@ def _hidden(name: str) -> bool:
 
 
 def sizes(places: Iterable[str]) -> dict[str, int]:
-    """Bytes of each file that is there. Remote folders are listed once each. Raises PlaceError."""
+    """Return the bytes of each file that exists. Each remote folder is listed once. Raises PlaceError."""
     found: dict[str, int] = {}
     folders: dict[str, list[str]] = {}
     for place in places:
@@ -145,7 +145,7 @@ def _listed(folder: str) -> dict[str, int]:
 
 
 def digest(place: str) -> str:
-    """What tells one content from another: `sha256:…` of a local file, `checksum:…` as a remote store has it.
+    """Return a digest of the content: `sha256:…` of a local file, `checksum:…` of a remote one, as its store tells it.
 
     Raises OSError for a local file that cannot be read and PlaceError for a remote one.
     """
@@ -160,7 +160,7 @@ def digest(place: str) -> str:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a local file, hexadecimal. Raises OSError."""
+    """Return the SHA-256 of a local file, hexadecimal. Raises OSError."""
     total = hashlib.sha256()
     with open(path, "rb") as file:
         while part := file.read(2**20):
@@ -176,7 +176,7 @@ def fetch(place: str, file: Path) -> None:
 
 
 def publish(file: Path, place: str) -> None:
-    """Put a local file to a remote place, where it appears whole or not at all. Raises PlaceError."""
+    """Upload a local file to a remote place, where it appears whole or not at all. Raises PlaceError."""
     with _reaching(place):
         fs, path = _open(place)
         if place.partition("://")[0] in _WHOLE:
@@ -194,7 +194,7 @@ def publish(file: Path, place: str) -> None:
 
 
 def read_text(place: str) -> str | None:
-    """Content of a text file, UTF-8; None if there is none. Raises OSError or PlaceError."""
+    """Return the content of a text file in UTF-8; None if it does not exist. Raises OSError or PlaceError."""
     if not is_remote(place):
         return Path(place).read_text("utf-8", "surrogateescape") if os.path.exists(place) else None
     with _reaching(place):
@@ -204,7 +204,7 @@ def read_text(place: str) -> str | None:
 
 
 def write_text(text: str, place: str) -> None:
-    """Put a text file to a remote place, whole or not at all. Raises OSError or PlaceError."""
+    """Upload a text to a remote place, whole or not at all. Raises OSError or PlaceError."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "text")
         file.write_text(text, "utf-8", "surrogateescape")
@@ -233,7 +233,7 @@ def _reaching(place: str) -> Iterator[None]:
     except ImportError as error:
         needed = _EXTRAS.get(place.partition("://")[0])
         remedy = f"pip install {needed}" if needed else _first_line(error)
-        raise PlaceError(f"{place}: needs a library that is not here; {remedy}") from error
+        raise PlaceError(f"{place}: needs a library that is not installed; {remedy}") from error
     except Exception as error:  # every store has errors of its own
         raise PlaceError(f"{place}: cannot be reached ({type(error).__name__}: {_first_line(error)})") from error
 

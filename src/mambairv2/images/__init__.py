@@ -1,1 +1,1 @@
-"""Image files and arrays: reading, writing, resizing, damage."""
+"""Image files and arrays: reading, writing, resizing, degradation."""

@@ -1,4 +1,4 @@
-"""Where restored rows gather until the image is whole: in memory if small, in a temporary file if large."""
+"""A canvas that collects restored rows until the image is complete: in memory if small, else in a temporary file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ IN_MEMORY = 64 * 2**20
 
 
 class Canvas:
-    """Rows added from top to bottom, then a libvips image of them; a context manager that removes its file.
+    """Rows are added from top to bottom, then read as a libvips image; the context removes the temporary file.
 
-    A large canvas is an uncompressed BigTIFF, which libvips streams through in little memory. (A raw file
-    would be mapped whole.)
+    A large canvas is an uncompressed BigTIFF, which libvips streams in little memory. It would map a raw file into
+    memory as a whole.
     """
 
     def __init__(self, size: tuple[int, int], channels: int, depth: Depth, target: Path | None = None) -> None:
-        """size: height, width. target: beside which a temporary file may be made; None keeps all in memory.
+        """Reserve the memory or the room on the disk.
 
-        Raises ImageError, naming `target`, when there is no room on the disk: at once, not after the work.
+        size: height, width. target: the output, beside which a temporary file may be made; None keeps all in memory.
+        Raises ImageError, naming `target`, when the disk is full: at once, not after the work.
         """
         self.shape = (size[0], size[1], channels)
         self.depth = depth
@@ -65,7 +66,7 @@ class Canvas:
             self._path.unlink(missing_ok=True)
 
     def add(self, rows: Samples) -> None:
-        """Add the next rows, (n, W, C) of the canvas' dtype."""
+        """Add the next rows, (n, W, C), of the dtype of the canvas."""
         assert (rows.dtype, rows.shape[1:]) == (self.depth, self.shape[1:]), (rows.dtype, rows.shape)
         if self._memory is not None:
             self._memory[self._filled : self._filled + len(rows)] = rows
@@ -75,7 +76,7 @@ class Canvas:
         self._filled += len(rows)
 
     def image(self) -> pyvips.Image:
-        """The finished image; valid while the canvas is open, to be read from top to bottom, once."""
+        """Return the complete image. It is valid while the canvas is open, and is read from top to bottom, once."""
         assert self._filled == self.shape[0], (self._filled, self.shape)
         if self._memory is not None:
             return pyvips.Image.new_from_array(self._memory)
@@ -86,7 +87,7 @@ class Canvas:
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
-    """Take the room on the disk that a file will need, where the system can."""
+    """Reserve the room on the disk that a file will need, where the system can."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -1,4 +1,4 @@
-"""Damage added on the fly: Gaussian noise and real JPEG encoding."""
+"""Degradations added on the fly: Gaussian noise and real JPEG encoding."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def add_noise(image: Pixels, sigma: float, generator: np.random.Generator) -> np
 
 
 def protocol_noise(image: Pixels, sigma: float) -> npt.NDArray[np.float32]:
-    """Add the noise that the field's denoising figures are measured with.
+    """Add the noise that published figures of denoising are measured with.
 
-    One legacy generator seeded with 0 an image, drawn as (H, W, 3) in BGR order, not clipped.
+    A legacy generator is seeded with 0 for each image; noise is drawn as (H, W, 3) in BGR order and not clipped.
     image: (H, W, C) uint8, C 1 or 3. Returns (H, W, C) float32 around [0, 1].
     """
     noise = np.random.RandomState(0).normal(0, sigma / 255, image.shape)[:, :, ::-1]

@@ -15,7 +15,7 @@ from mambairv2.images.errors import ImageError, damaged
 
 @dataclass(frozen=True)
 class Picture:
-    """An opened image file, upright, its colour and its alpha apart."""
+    """An opened image file, upright, with its colour and its alpha apart."""
 
     path: Path
     color: pyvips.Image

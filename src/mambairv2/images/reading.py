@@ -26,7 +26,7 @@ _TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Open an image file of any format libvips knows, by its content.
+    """Open an image file of any format that libvips knows; the content decides, not the suffix.
 
     The EXIF orientation is applied. CMYK and Lab become sRGB through their profile; grey, RGB and their
     profile stay as they are. Floats are taken as stored, display-referred, 0 black and 1 white. page: which
@@ -86,7 +86,7 @@ def from_array(samples: Samples) -> Picture:
 
 
 def _load(path: Path, **options: int) -> pyvips.Image:
-    """The image as libvips opens it: the header is read and checked, pixels are not."""
+    """Open an image with libvips: the header is read and checked, pixels are not decoded."""
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
         raise ImageError(f"{path}: is a folder, not an image; name the files in it")
@@ -97,11 +97,11 @@ def _load(path: Path, **options: int) -> pyvips.Image:
     with open(path, "rb") as file:
         mark = file.read(4)
     try:
-        # Not by name: libvips caches names though files change, and takes brackets in them for options.
+        # Not by name: libvips caches files by name though they may change, and reads brackets in a name as options.
         source = pyvips.Source.new_from_file(str(path))
         image = pyvips.Image.new_from_source(source, "", fail_on="error", **options)
     except pyvips.Error as error:
-        if "not in a known format" in str(error) and mark not in _TIFF_MARKS:  # their directory may be last
+        if "not in a known format" in str(error) and mark not in _TIFF_MARKS:  # the directory of a TIFF may come last
             message = "is not an image, or too damaged to tell; check where it came from"
             if kind := _unread(mark):
                 message = f"is a {kind} file, which the libvips installed here cannot read; convert it to PNG"
@@ -127,13 +127,13 @@ def _unread(mark: bytes) -> str | None:
 
 
 def _pages(image: pyvips.Image) -> int:
-    """How many pages or frames there are in the file of an image."""
+    """Return how many pages or frames the file of an image holds."""
     paged = image.get("vips-loader").startswith(_PAGED) and image.get_typeof("n-pages")
     return int(image.get("n-pages")) if paged else 1
 
 
 def _split(path: Path, image: pyvips.Image) -> Picture:
-    """Colour and alpha of an upright image, colour as grey or RGB."""
+    """Split an upright image into colour, grey or RGB, and alpha."""
     alpha: pyvips.Image | None = None
     notes: tuple[str, ...] = ()
     if image.get_typeof("gainmap-data"):
@@ -158,7 +158,7 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
 
 
 def _from_cmyk(image: pyvips.Image) -> pyvips.Image:
-    """CMYK as sRGB, by its own profile, or by a common one where it has none or a damaged one."""
+    """Convert CMYK to sRGB by its own profile, or by a common one where it has none or a damaged one."""
     deep = image.format == "ushort"
     options = {"intent": "relative", "depth": 16 if deep else 8, "input_profile": "cmyk"}
     try:

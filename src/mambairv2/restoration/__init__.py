@@ -1,1 +1,1 @@
-"""One image: a network on a device, tiles, memory."""
+"""One image: a network on a device, tiles, memory, and what the restoration takes."""

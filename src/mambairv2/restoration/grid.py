@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """Where tiles lie. Raises ValueError for values that make no grid."""
+    """The positions of tiles. Raises ValueError for values that make no grid."""
 
     size: tuple[int, int]
     """Height and width of the input."""

@@ -15,7 +15,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the CPU or a GPU, ran out."""
+    """Return whether an error says that memory ran out, of the CPU or of a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return bool(re.search(r"out of memory|not enough memory|can't allocate memory", str(error), re.IGNORECASE))
@@ -47,7 +47,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def used_memory() -> int:
-    """Bytes of RAM that this process holds; 0 where it cannot be told."""
+    """Return the bytes of RAM that this process holds; 0 where that cannot be measured."""
     pages = _text(Path("/proc/self/statm")).split()
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
@@ -59,7 +59,7 @@ def _system_room() -> int | None:
 
 
 def _address_room() -> int | None:
-    """Room under the limit on this process's address space, RLIMIT_AS."""
+    """Return the room under the limit on the address space of this process, RLIMIT_AS."""
     if sys.platform == "win32":
         return None
     import resource
@@ -71,7 +71,7 @@ def _address_room() -> int | None:
 
 
 def _cgroup_rooms() -> list[int | None]:
-    """Room under the limit of every group this process is in, of cgroups v2 and v1."""
+    """Return the room under the limit of every cgroup that this process is in, v2 and v1."""
     rooms = []
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, controllers, name = line.split(":", 2)

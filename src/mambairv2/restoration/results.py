@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Restored:
-    """What became of one file."""
+    """The result of one file."""
 
     source: Path
     target: Path
@@ -17,23 +17,23 @@ class Restored:
     scale: int
     seconds: float
     notes: tuple[str, ...]
-    """What a user should know: a conversion, or a smaller tile than asked for."""
+    """Notes for the user: a conversion, or tiles that are smaller for lack of memory."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the restoration of a file will take, as it begins."""
+    """What the restoration of a file is expected to take."""
 
     size: tuple[int, int]
     """Height and width of the input's pages."""
     pages: int
     tiles: int
-    """Of all pages."""
+    """Number of tiles, of all pages."""
     tile: tuple[int, int]
-    """Height and width of the largest."""
+    """Height and width of the largest tile."""
     memory: int
-    """Bytes on the device; on a CPU all that the process will hold: network, tile, rows in work, image."""
+    """Bytes on the device; on a CPU, all that the process will hold: network, tile, rows in work, image."""
     free: int | None
-    """Bytes there are for that; None where it cannot be measured."""
+    """Bytes that are free for it; None where that cannot be measured."""
     seconds: float | None
-    """None for an image so small that measuring would take as long."""
+    """None for a small image, where measuring would take as long as the restoration."""

@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean over the eight turns and mirrorings of an image (Timofte et al., CVPR 2016)."""
+"""Self-ensemble: the mean over the eight rotations and reflections of an image (Timofte et al., CVPR 2016)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def self_ensemble(restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Average a network over the eight turns and mirrorings of its input, in eight times the time.
+    """Average a network over the eight rotations and reflections of its input, in eight times the time.
 
-    restore: (…, h, w) to (…, h·s, w·s), for h and w exchanged too. Returns the same kind of function.
+    restore: (…, h, w) to (…, h·s, w·s), also for h and w exchanged. Returns the same kind of function.
     """
 
     def run(image: Tensor) -> Tensor:

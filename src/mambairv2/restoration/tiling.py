@@ -22,11 +22,11 @@ Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all."""
 
 MARGIN = 4
-"""Input pixels beside a cut that are left to the neighbour, where the overlap allows it."""
+"""Input pixels beside a cut that the neighbour decides, where the overlap allows it."""
 
 
 def ramps(ranges: list[slice], scale: int) -> list[Tensor]:
-    """Blending weights along one axis, (length · scale,) float32 a range; at every pixel they sum to one."""
+    """Return the blending weights along one axis, (length · scale,) float32 a range; at every pixel they sum to one."""
     size = ranges[-1].stop * scale
     total, raw = torch.zeros(size, dtype=torch.float64), []
     for k, span in enumerate(ranges):
@@ -45,18 +45,17 @@ def ramps(ranges: list[slice], scale: int) -> list[Tensor]:
 
 
 def _rise(length: int, margin: int) -> Tensor:
-    """A ramp from 0 to 1, (length,) float64, flat within the margin at both ends; with its mirror image it makes 1."""
+    """Return a ramp from 0 to 1, (length,) float64, flat in the margin at both ends; with its mirror it sums to 1."""
     margin = min(margin, max(length - 1, 0) // 2)
     steps = torch.arange(length, dtype=torch.float64) + 0.5 - margin
     return (steps / max(length - 2 * margin, 1)).clamp(0, 1)
 
 
 def restore_rows(run: Run, read: Read, grid: Grid, progress: Progress | None = None) -> Iterator[Tensor]:
-    """Run a network over an image in tiles and yield the output's rows as they are finished, from top to
-    bottom.
+    """Run a network over an image in tiles; yield rows of the output as they are finished, from top to bottom.
 
-    Yields (C', n, w·scale) on the CPU, of the dtype `run` gives; their n add up to h·scale. What `run`,
-    `read` or `progress` raises goes through, so raising in `progress` cancels.
+    Yields (C', n, w·scale) on the CPU, of the dtype of `run`; the n add up to h·scale. Errors of `run`, `read` and
+    `progress` are passed on, so an error raised in `progress` cancels.
     """
     scale, rows, columns = grid.scale, grid.rows, grid.columns
     down, across = ramps(rows, scale), ramps(columns, scale)

@@ -1,1 +1,1 @@
-"""Weights in and out: files, names, what a file says of its network."""
+"""Weights: loading, saving, names of parameters, and the configuration that a file states or shows."""

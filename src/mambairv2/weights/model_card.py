@@ -1,4 +1,4 @@
-"""Cards of packaged weights, as data: what a network is for, how it was trained, what it reaches."""
+"""Cards of packaged weights, as data: the task, the training, and the figures that the network reaches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Card:
-    """What is said of packaged weights; beside `NAME.safetensors` as `NAME.json`."""
+    """The card of packaged weights; it lies beside `NAME.safetensors` as `NAME.json`."""
 
     name: str
     task: TaskName

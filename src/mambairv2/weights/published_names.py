@@ -1,4 +1,4 @@
-"""Parameter names of published checkpoints and ours: one visible map, read both ways."""
+"""Parameter names of published checkpoints and of this project: one map, read in both directions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ HEAD_NAMES: dict[Upsampler, Rules] = {
     "nearest+conv": (),
     "": (),
 }
-# Buffers of the published code, which this network computes when it needs them.
+# Buffers of the published code. This network computes them when it needs them.
 BUFFERS = re.compile(r"(relative_position_index|attn_mask)")
 
 

@@ -18,7 +18,7 @@ from mambairv2.weights.load import State
 from mambairv2.weights.published_names import to_published
 
 NOT_IN_TENSORS = ("img_range", "prompt_order", "prompt_target", "semantic_neighbouring")
-"""Fields that change the result and that the tensors of a file do not show."""
+"""Fields that change the result but cannot be read off the tensors."""
 
 
 def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
