@@ -7,9 +7,9 @@ import sys
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-def run_python(code, *arguments):
+def run_python(code, *arguments, **environment):
     """Run a script and return what it prints; fails with its errors unless it ends well."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(command, env={**ENVIRONMENT, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

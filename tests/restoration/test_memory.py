@@ -1,46 +1,15 @@
-"""What memory there is, what a network takes of it, and that a restoration keeps within it."""
+"""What memory is free, and that a restoration keeps within it."""
 
 import os
-import subprocess
-import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import pyvips
 import torch
 
-from mambairv2.network.config import variant
-from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration import memory
-from mambairv2.restoration.footprint import bytes_per_pixel
 from mambairv2.restoration.restorer import Restorer
+from peak_memory import in_process, needs_proc
 from stand_in import StandIn, picture
-
-needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-PEAK = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-def status(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-"""
-
-
-def in_process(script, *arguments, **environment):
-    """Run a script in a process of its own, since peaks stay; returns what it prints, by line."""
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK + script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "VIPS_CONCURRENCY": "1", **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def test_free_memory_heeds_the_limits_of_groups(tmp_path, monkeypatch):
@@ -73,45 +42,10 @@ def test_free_memory_of_this_machine_is_some_number_or_unknown():
     assert free is None or 0 <= free < 2**50
 
 
-NETWORK = """
-from mambairv2.restoration.footprint import bytes_per_pixel
-from test_memory import shallow
-model, x = shallow(sys.argv[1]), torch.rand(1, 3, 96, 96)
-with torch.inference_mode():
-    model(x[..., :16, :16])
-    before = status("VmRSS")
-    model(x)
-print((status("VmHWM") - before) / 96**2, bytes_per_pixel(model))
-"""
-
-
-def shallow(name):
-    """A variant as wide as it is published, of two groups of two layers."""
-    return MambaIRv2(replace(variant(name), depths=(2, 2), num_heads=(4, 4))).eval()
-
-
-@needs_proc
-@pytest.mark.parametrize(("name", "without_kernels"), [("light", ""), ("small", ""), ("light", "1")])
-def test_what_a_network_takes_is_estimated_not_too_low_and_not_far_too_high(name, without_kernels):
-    """Not below what a process takes, with the holes that its heap happens to have; nor far above its tensors alone."""
-    usual = in_process(NETWORK, name, MAMBAIRV2_NO_NATIVE=without_kernels)[0]
-    without_holes = in_process(NETWORK, name, MAMBAIRV2_NO_NATIVE=without_kernels, MALLOC_MMAP_THRESHOLD_="65536")[0]
-    taken, estimated = map(float, usual.split())
-    tensors = float(without_holes.split()[0])
-    assert taken < estimated < 3 * tensors
-
-
-def test_the_estimate_knows_which_backend_was_chosen():
-    model = shallow("light")
-    in_torch = bytes_per_pixel(model.set_backend("chunked", "sdpa", "torch"))
-    assert in_torch == pytest.approx(424 * 48)
-    assert bytes_per_pixel(model.double()) == 2 * in_torch
-    assert bytes_per_pixel(model.set_backend("auto", "sdpa")) <= 2 * in_torch
-
-
 HEIGHT = """
 from mambairv2.images import canvas
 from mambairv2.restoration.restorer import Restorer
+from peak_memory import in_process, needs_proc
 from stand_in import StandIn
 class Enlarger(StandIn):
     def forward(self, x):
@@ -137,6 +71,7 @@ def test_memory_does_not_grow_with_the_height_of_an_image(tmp_path):
 LARGE = """
 import time
 from mambairv2.restoration.restorer import Restorer
+from peak_memory import in_process, needs_proc
 from stand_in import StandIn
 start = time.perf_counter()
 Restorer(StandIn(), "cpu").restore_file(sys.argv[1], sys.argv[2])
@@ -158,6 +93,7 @@ def test_400_megapixels_within_3_gib(tmp_path):
 GREEDY = """
 import resource
 from mambairv2.restoration.restorer import Restorer
+from peak_memory import in_process, needs_proc
 from stand_in import StandIn
 class Greedy(StandIn):
     def forward(self, x):

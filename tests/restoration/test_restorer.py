@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mambairv2.images.errors import ImageError
-from mambairv2.restoration import planning
 from mambairv2.restoration.device import pick_device
-from mambairv2.restoration.restorer import Restorer
-from stand_in import StandIn, load, picture, pixels
-
-
-def network(scale=2, channels=3, **options):
-    return Restorer(StandIn(scale, channels), "cpu", **options)
+from stand_in import load, picture, pixels, restorer
 
 
 @pytest.mark.parametrize(
@@ -37,7 +31,7 @@ def network(scale=2, channels=3, **options):
 def test_files_keep_depth_bands_and_picture(tmp_path, name, size, channels, dtype, scale):
     source, target = tmp_path / name, tmp_path / "new" / name
     picture(*size, channels, dtype).write_to_file(str(source))
-    done = network(scale).restore_file(source, target)
+    done = restorer(scale).restore_file(source, target)
     before, after = load(source), load(target)
     assert (after.height, after.width) == (size[0] * scale, size[1] * scale)
     assert (after.bands, after.format, after.interpretation) == (
@@ -55,22 +49,22 @@ def test_files_keep_depth_bands_and_picture(tmp_path, name, size, channels, dtyp
 def test_restoring_twice_gives_identical_bytes(tmp_path):
     picture(150, 200, 4, "uint16").pngsave(str(tmp_path / "in.png"))
     for name in ("a.png", "b.png"):
-        network(tile=96).restore_file(tmp_path / "in.png", tmp_path / name)
+        restorer(tile=96).restore_file(tmp_path / "in.png", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_tiles_and_whole_agree_where_tiles_see_enough(tmp_path):
     values = pixels(150, 200, 3)
-    tiled, whole = network(tile=96).restore(values), network(tile="whole").restore(values)
+    tiled, whole = restorer(tile=96).restore(values), restorer(tile="whole").restore(values)
     assert np.abs(tiled.astype(int) - whole).max() <= 2
     assert (tiled == whole).mean() > 0.95
 
 
 def test_a_large_output_gathers_on_disk_and_leaves_nothing_else(tmp_path, monkeypatch):
     picture(90, 70, 4).pngsave(str(tmp_path / "in.png"))
-    network(tile=64).restore_file(tmp_path / "in.png", tmp_path / "memory.png")
+    restorer(tile=64).restore_file(tmp_path / "in.png", tmp_path / "memory.png")
     monkeypatch.setattr("mambairv2.images.canvas.IN_MEMORY", 0)
-    network(tile=64).restore_file(tmp_path / "in.png", tmp_path / "disk.png")
+    restorer(tile=64).restore_file(tmp_path / "in.png", tmp_path / "disk.png")
     assert (tmp_path / "disk.png").read_bytes() == (tmp_path / "memory.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk.png", "in.png", "memory.png"]
 
@@ -80,7 +74,7 @@ def test_damage_found_midway_leaves_no_output(tmp_path, monkeypatch):
     picture(200, 200, 3).pngsave(str(tmp_path / "in.png"))
     (tmp_path / "in.png").write_bytes((tmp_path / "in.png").read_bytes()[:-3000])
     with pytest.raises(ImageError, match=r"in\.png: is damaged or cut short"):
-        network().restore_file(tmp_path / "in.png", tmp_path / "out.png")
+        restorer().restore_file(tmp_path / "in.png", tmp_path / "out.png")
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
 
 
@@ -88,7 +82,7 @@ def test_damage_found_midway_leaves_no_output(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 2), (20, 30, 3), (20, 30, 4), (1, 1, 3)])
 def test_arrays_keep_layout_and_dtype(shape, dtype):
     values = pixels(*shape[:2], shape[2] if len(shape) == 3 else 1, dtype).reshape(shape)
-    result = network().restore(values)
+    result = restorer().restore(values)
     assert result.dtype == values.dtype
     assert result.shape == (2 * shape[0], 2 * shape[1], *shape[2:])
 
@@ -97,16 +91,16 @@ def test_arrays_keep_layout_and_dtype(shape, dtype):
 def test_tensors_keep_layout_and_dtype(dtype):
     values = torch.from_numpy(pixels(20, 30, 3)).permute(2, 0, 1)
     values = values if dtype == torch.uint8 else values.to(dtype) / 255
-    one = network().restore(values)
+    one = restorer().restore(values)
     assert (one.shape, one.dtype) == ((3, 40, 60), dtype)
-    batch = network().restore(values.expand(2, -1, -1, -1))
+    batch = restorer().restore(values.expand(2, -1, -1, -1))
     assert torch.equal(batch, torch.stack([one, one]))
 
 
 def test_array_tensor_and_path_agree(tmp_path):
     values = pixels(40, 50, 3)
     picture(40, 50, 3).pngsave(str(tmp_path / "a.png"))
-    one = network()
+    one = restorer()
     tensor = torch.from_numpy(values).permute(2, 0, 1)
     assert np.array_equal(one.restore(values), one.restore(tmp_path / "a.png"))
     assert np.array_equal(one.restore(values), one.restore(tensor).permute(1, 2, 0).numpy())
@@ -114,16 +108,16 @@ def test_array_tensor_and_path_agree(tmp_path):
 
 def test_grey_through_a_network_for_rgb_is_grey():
     values = pixels(30, 40, 1)
-    as_rgb = network().restore(values.repeat(3, 2))
-    assert np.abs(as_rgb.mean(2) - network().restore(values)[..., 0]).max() <= 1
+    as_rgb = restorer().restore(values.repeat(3, 2))
+    assert np.abs(as_rgb.mean(2) - restorer().restore(values)[..., 0]).max() <= 1
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_rgb_through_a_network_for_grey_restores_luma_and_keeps_colour(scale):
     values = pixels(30, 40, 3)
-    result = network(scale, channels=1).restore(values) / 255
+    result = restorer(scale, channels=1).restore(values) / 255
     luma = values @ np.array([0.299, 0.587, 0.114])
-    grey = network(scale, channels=1).restore(luma.astype(np.float32) / 255)
+    grey = restorer(scale, channels=1).restore(luma.astype(np.float32) / 255)
     inside = np.s_[4:-4, 4:-4]
     assert np.abs(result @ np.array([0.299, 0.587, 0.114]) - grey)[inside].max() < 0.02
     kept = values[..., 0] - values[..., 2].astype(float)
@@ -148,28 +142,28 @@ def test_rgb_through_a_network_for_grey_restores_luma_and_keeps_colour(scale):
 )
 def test_other_shapes_dtypes_and_ranges_are_refused(image):
     with pytest.raises(ValueError):
-        network().restore(image)
+        restorer().restore(image)
 
 
 def test_a_tensor_with_channels_last_is_told_in_its_own_shape():
     with pytest.raises(ValueError, match=r"a tensor is \(C, h, w\) or .* got \(30, 20, 3\)"):
-        network().restore(torch.zeros(30, 20, 3))
+        restorer().restore(torch.zeros(30, 20, 3))
 
 
 @pytest.mark.parametrize("image", [[[0, 1], [2, 3]], Image.new("RGB", (4, 4)), None])
 def test_other_kinds_of_images_are_refused_with_the_remedy(image):
     with pytest.raises(TypeError, match=r"an image is a path, .* got \w+; try numpy\.asarray\(image\)"):
-        network().restore(image)
+        restorer().restore(image)
 
 
 def test_a_batch_of_none_gives_none():
-    assert network().restore(torch.zeros(0, 3, 5, 6)).shape == (0, 3, 10, 12)
+    assert restorer().restore(torch.zeros(0, 3, 5, 6)).shape == (0, 3, 10, 12)
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), channels=st.integers(1, 4), scale=st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_any_size_gives_the_right_size(height, width, channels, scale):
-    result = network(scale, tile=64).restore(np.full((height, width, channels), 99, np.uint8))
+    result = restorer(scale, tile=64).restore(np.full((height, width, channels), 99, np.uint8))
     assert result.shape == (height * scale, width * scale, channels)
     assert (np.abs(result.astype(int) - 99) <= 1).all()  # a flat image stays flat: no seams, no dark borders
 
@@ -177,7 +171,7 @@ def test_any_size_gives_the_right_size(height, width, channels, scale):
 def test_progress_and_cancelling(tmp_path):
     picture(100, 100, 3).pngsave(str(tmp_path / "in.png"))
     told = []
-    network(tile=64).restore_file(
+    restorer(tile=64).restore_file(
         tmp_path / "in.png", tmp_path / "out.png", progress=lambda *counts: told.append(counts)
     )
     assert told[-1] == (len(told), len(told))
@@ -186,12 +180,12 @@ def test_progress_and_cancelling(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        network(tile=64).restore_file(tmp_path / "in.png", tmp_path / "no.png", progress=cancel)
+        restorer(tile=64).restore_file(tmp_path / "in.png", tmp_path / "no.png", progress=cancel)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
 
-def test_threads_can_share_a_network():
-    one, values = network(tile=64), [pixels(70, 80, 3, seed=seed) for seed in range(4)]
+def test_threads_can_share_a_restorer():
+    one, values = restorer(tile=64), [pixels(70, 80, 3, seed=seed) for seed in range(4)]
     alone, together = [one.restore(value) for value in values], [None] * 4
 
     def work(k):
@@ -201,66 +195,6 @@ def test_threads_can_share_a_network():
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
-
-
-class Greedy(StandIn):
-    """Runs out of memory above 100×100 pixels, as torch says it."""
-
-    def forward(self, x):
-        if x.shape[2] * x.shape[3] > 100**2:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-        return super().forward(x)
-
-
-def test_out_of_memory_is_met_with_smaller_tiles_and_told(tmp_path):
-    picture(200, 300, 3).pngsave(str(tmp_path / "in.png"))
-    told = []
-    done = Restorer(Greedy(), "cpu").restore_file(tmp_path / "in.png", tmp_path / "out.png", planned=told.append)
-    assert [(one.tiles, one.tile, one.size) for one in told] == [
-        (2, (200, 160), (200, 300)),
-        (6, (112, 112), (200, 300)),
-        (24, (64, 64), (200, 300)),
-    ]
-    assert told[2].memory < told[0].memory
-    assert done.notes == ("tile 64 for lack of memory",)
-    expected = network(tile=64).restore(tmp_path / "in.png")
-    assert np.array_equal(load(tmp_path / "out.png").numpy(), expected)
-
-
-@pytest.mark.parametrize("tile", [256, "whole"])
-def test_out_of_memory_with_a_tile_that_was_asked_for_is_an_error(tile):
-    with pytest.raises(MemoryError, match="not enough memory on cpu for tiles of 2"):
-        Restorer(Greedy(), "cpu", tile=tile).restore(np.zeros((200, 256, 3), np.uint8))
-
-
-def test_other_errors_are_not_taken_for_lack_of_memory():
-    class Broken(StandIn):
-        def forward(self, x):
-            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    with pytest.raises(RuntimeError, match="mat1"):
-        Restorer(Broken(), "cpu").restore(np.zeros((8, 8, 3), np.uint8))
-
-
-def test_tiles_are_planned_from_free_memory(monkeypatch):
-    one = network()
-    for free, tile in [(None, 256), (10**12, 256), (25 * 2**20, 80), (0, 64)]:
-        monkeypatch.setattr(planning, "free_memory", lambda device, free=free: free)
-        assert one.plan((1000, 1000)).tile == tile
-    assert network(tile=96).plan((1000, 1000)).tile == 96
-    assert network(tile="whole").plan((1000, 1000)).tile is None
-
-
-@pytest.mark.parametrize("options", [{"tile": 100}, {"overlap": 10}, {"tile": 32, "overlap": 32}])
-def test_tiles_that_do_not_fit_are_refused_at_once(options):
-    with pytest.raises(ValueError, match="multiple of 16"):
-        network(**options)
-
-
-@pytest.mark.parametrize("tile", ["full", None, 64.0])
-def test_tiles_of_other_kinds_are_refused(tile):
-    with pytest.raises(ValueError, match="tile must be auto, whole or a number of pixels, got "):
-        network(tile=tile)
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "toaster"])
