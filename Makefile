@@ -37,7 +37,7 @@ kernel:
 clean:
 	rm -rf $(VENV) build .demo
 
-# A stamp is older than what it was installed from: install again.
+# A stamp is older than what it was installed from: install again. The kernels are compiled once: an extra adds packages only.
 $(VENV)/.installed: $(SOURCES) | $(BIN)/pip
 	@echo "Installing mambairv2 into $(VENV) (PyTorch is a large download)"
 	@$(INSTALL) --editable .
@@ -45,11 +45,11 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@$(INSTALL) --editable '.[test]'
+	@$(INSTALL) 'mambairv2[test]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) 'mambairv2[dev]'
 	@touch $@
 
 $(BIN)/pip:
