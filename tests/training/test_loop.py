@@ -77,6 +77,9 @@ def test_what_cannot_run_is_told_before_it_starts(images, options, monkeypatch):
     recipe = tiny(2, keep={"validate_every": 2, "validation_sets": ["Set5"]})
     with pytest.raises(FileNotFoundError, match=f"no test set Set5 in .*; it has .*{images.name}"):
         train(recipe, options(dry_run=True, validation=images.parent))
+    start = tiny(2, model={"start_from": "runs/earlier/ema.safetensors"})
+    with pytest.raises(ValueError, match=r"^start_from: runs/earlier/ema\.safetensors: no such weights"):
+        train(start, options(dry_run=True))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="2 processes were started for --devices 1 --nodes 1"):
         train(tiny(2), options())

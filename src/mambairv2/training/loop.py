@@ -14,7 +14,7 @@ from mambairv2.training.ema import averaged
 from mambairv2.training.log import Reporter
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
-from mambairv2.training.setup import Options, estimate, make_fabric, open_patches, resume, setup
+from mambairv2.training.setup import Options, check_start, estimate, make_fabric, open_patches, resume, setup
 from mambairv2.training.signals import stop_signals
 from mambairv2.training.state import State
 from mambairv2.training.step import step
@@ -33,6 +33,7 @@ def train(recipe: Recipe, options: Options) -> bool:
     OSError if the last checkpoint cannot be written, RuntimeError if the loss stays not finite.
     """
     fabric, precision = make_fabric(recipe, options)
+    check_start(recipe)
     silent = not fabric.is_global_zero
     board = options.tensorboard and not options.dry_run
     reporter = Reporter(options.run, recipe.train.iterations, silent, board)

@@ -23,7 +23,9 @@ from mambairv2.training.loss import loss_of
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.state import State
 from mambairv2.training.warm_start import fit_head, warm_start
+from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.load import load_state
+from mambairv2.weights.packaged import find_weights
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
     if accelerator == "auto":
         accelerator = "cuda" if found else "cpu"
     if accelerator == "cuda" and found < options.devices:
-        raise ValueError(f"--devices {options.devices}, but torch finds {found} CUDA devices; or use --device cpu")
+        raise ValueError(
+            f"torch finds {found} CUDA devices, not {options.devices}; change --devices, or use --device cpu"
+        )
     world = options.devices * options.nodes
     if (started := int(os.environ.get("WORLD_SIZE", world))) != world:  # each would train alone, into one folder
         raise ValueError(f"{started} processes were started for --devices {options.devices} --nodes {options.nodes}")
@@ -104,6 +108,15 @@ def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patche
     for fault in cache.skipped:
         reporter.say(f"left out: {fault}")
     return Patches(cache, recipe.data, (recipe.seed, 0))
+
+
+def check_start(recipe: Recipe) -> None:
+    """See that the weights to start from exist, before images are decoded; raises ValueError."""
+    if recipe.model.start_from:
+        try:
+            find_weights(recipe.model.start_from)
+        except WeightsError as error:
+            raise ValueError(f"start_from: {error}") from None
 
 
 def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
