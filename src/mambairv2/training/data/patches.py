@@ -110,9 +110,10 @@ class Patches(Dataset[Batch]):
         if self.part.task == "denoise":
             sigma = generator.uniform(self.part.sigma[0], self.part.sigma[-1])
             return add_noise(source, sigma, generator)
-        return jpeg(source, self._quality(generator))
+        return jpeg(source, self.draw_quality(generator))
 
-    def _quality(self, generator: np.random.Generator) -> int:
+    def draw_quality(self, generator: np.random.Generator) -> int:
+        """Draw a JPEG quality of the recipe's range."""
         low, high = self.part.quality[0], self.part.quality[-1] + 1
         if self.part.quality_draw == "even":
             return int(generator.integers(low, high))
