@@ -30,7 +30,7 @@ def _unchanged(path, target, scale=1, **options):
     with Canvas((height * scale, width * scale), opened.channels, depth) as canvas:
         canvas.add(samples)
         image, notes = finish(canvas.image(), [opened], scale, target)
-        return notes + save(image, target, SaveOptions(**options))
+        return notes + save(image, target, SaveOptions(**options), [opened])
 
 
 @pytest.mark.parametrize(

@@ -12,30 +12,33 @@ from mambairv2.images.formats import SaveOptions
 BIG = 3 * 2**30
 """Bytes of pixels from which a TIFF is written as BigTIFF; the classic kind ends at 4 GiB, directories included."""
 
+_KEEP = "icc"
+"""What libvips carries over by itself. It would write EXIF and resolutions that were not there."""
+
 
 def encode(image: pyvips.Image, path: Path, options: SaveOptions) -> None:
     """Write an image in the format that the suffix names, one of `FORMATS`. Raises pyvips.Error."""
-    _ENCODERS[path.suffix.lower()](image, str(path), options, "icc" if options.strip else "all")
+    _ENCODERS[path.suffix.lower()](image, str(path), options)
 
 
-def _png(image: pyvips.Image, path: str, options: SaveOptions, keep: str) -> None:
-    image.pngsave(path, compression=options.compression, keep=keep)
+def _png(image: pyvips.Image, path: str, options: SaveOptions) -> None:
+    image.pngsave(path, compression=options.compression, keep=_KEEP)
 
 
-def _jpeg(image: pyvips.Image, path: str, options: SaveOptions, keep: str) -> None:
+def _jpeg(image: pyvips.Image, path: str, options: SaveOptions) -> None:
     # Without optimised coding, which would hold the coefficients of the whole image in memory.
-    image.jpegsave(path, Q=options.quality, keep=keep)
+    image.jpegsave(path, Q=options.quality, keep=_KEEP)
 
 
-def _webp(image: pyvips.Image, path: str, options: SaveOptions, keep: str) -> None:
-    image.webpsave(path, Q=options.quality, lossless=options.quality == 100, keep=keep)
+def _webp(image: pyvips.Image, path: str, options: SaveOptions) -> None:
+    image.webpsave(path, Q=options.quality, lossless=options.quality == 100, keep=_KEEP)
 
 
-def _tiff(image: pyvips.Image, path: str, options: SaveOptions, keep: str) -> None:
+def _tiff(image: pyvips.Image, path: str, options: SaveOptions) -> None:
     raw = image.width * image.height * image.bands * DEPTHS[image.format].itemsize
     predictor = "float" if image.format == "float" else "horizontal"
     packing = {"compression": "deflate", "predictor": predictor} if options.compression else {}
-    image.tiffsave(path, bigtiff=raw > BIG, keep=keep, **packing)
+    image.tiffsave(path, bigtiff=raw > BIG, keep=_KEEP, **packing)
 
 
 _ENCODERS = {".png": _png, ".jpg": _jpeg, ".jpeg": _jpeg, ".webp": _webp, ".tif": _tiff, ".tiff": _tiff}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyvips
 
 from mambairv2.images.arrays import DEPTHS, Depth, Samples, peak
 from mambairv2.images.errors import ImageError, damaged
+from mambairv2.images.metadata.model import Metadata
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Picture:
     """1 band of the same size and samples."""
     notes: tuple[str, ...] = ()
     """What had to change for the image to be opened, for the user to read."""
+    metadata: Metadata = field(default_factory=Metadata)
+    """What the file tells besides its pixels."""
 
     @property
     def size(self) -> tuple[int, int]:

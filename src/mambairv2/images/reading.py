@@ -7,6 +7,8 @@ upright. Pixels are decoded when a region is asked for. `mambairv2.images.writin
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from mambairv2.images.alpha import bleed
 from mambairv2.images.arrays import DEPTHS, Samples, peak
 from mambairv2.images.errors import ImageError, damaged, explain, several
 from mambairv2.images.formats import MAX_PIXELS
+from mambairv2.images.metadata.files import main_pages, read_pages
+from mambairv2.images.metadata.model import Metadata
 from mambairv2.images.picture import Picture
 
 DECODED = 100 * 2**20
@@ -53,22 +57,49 @@ def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = M
         if page is not None and page >= count:
             known = f"choose one, --page 0 to --page {count - 1}" if count > 1 else "it holds one; leave out --page"
             raise ImageError(f"{path}: has no page {page}; {known}")
-        if count > 1:
-            image = _load(path, n=-1) if page is None else _load(path, page=page)
-        count = count if page is None else 1
-        if image.width * image.height > max_pixels:
-            size = f"{count} pages of " * (count > 1) + f"{image.width}x{image.height // count}"
+        told = read_pages(path, image)
+        numbers = main_pages(told, count) if page is None else (page,)
+        parts = _parts(path, image, numbers, count)
+        if sum(part.width * part.height for part in parts) > max_pixels:
+            size = f"{len(parts)} pages of " * (len(parts) > 1) + f"{parts[0].width}x{parts[0].height}"
             raise ImageError(
                 f"{path}: {size} is over the limit of {max_pixels / 1e6:.3g} megapixels; "
                 "if you trust the file, raise --max-pixels (in Python max_pixels=)"
             )
-        tall = image.height // count
-        parts = [image.crop(0, k * tall, image.width, tall) for k in range(count)] if count > 1 else [image]
-        return tuple(_split(path, part.autorot()) for part in parts)
+        pictures = []
+        for number, part in zip(numbers, parts, strict=True):
+            one = told[number].metadata if len(told) == count else told[0].metadata
+            turn = int(part.get("orientation")) if part.get_typeof("orientation") else 1
+            pictures.append(_split(path, part.autorot(), replace(one, orientation=turn)))
+        if page is None and len(numbers) < count:
+            left = count - len(numbers)
+            note = f"{left} page{'s' * (left > 1)} marked as thumbnail or mask left out"
+            pictures[0] = replace(pictures[0], notes=(*pictures[0].notes, note))
+        return tuple(pictures)
     except OSError as error:
         raise ImageError(f"{path}: {explain(error)}") from error
     except pyvips.Error as error:
         raise damaged(path, error) from error
+
+
+def _parts(path: Path, image: pyvips.Image, numbers: Sequence[int], count: int) -> list[pyvips.Image]:
+    """The pages with these numbers, of one size and kind."""
+    if count == 1:
+        return [image]
+    if len(numbers) == 1:
+        return [_load(path, page=numbers[0])]
+    if not image.get("vips-loader").startswith("tiff"):  # frames, of which some depend on those before
+        image = _load(path, n=-1)
+        tall = image.height // count
+        return [image.crop(0, k * tall, image.width, tall) for k in numbers]
+    parts = [_load(path, page=number) for number in numbers]  # together they would get the palette of one
+    if len({(part.width, part.height, part.bands, part.format, _profile(part)) for part in parts}) > 1:
+        raise several(path, count, "their sizes, kinds or profiles differ, so choose one")
+    return parts
+
+
+def _profile(image: pyvips.Image) -> bytes:
+    return bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
 
 
 def from_array(samples: Samples) -> Picture:
@@ -82,7 +113,7 @@ def from_array(samples: Samples) -> Picture:
     if samples.ndim not in (2, 3) or samples.size == 0 or channels > 4:
         raise ValueError(f"an image is (h, w) or (h, w, C) with C 1 to 4, got {samples.shape}")
     image = pyvips.Image.new_from_array(np.ascontiguousarray(samples))
-    return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"))
+    return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"), Metadata())
 
 
 def _load(path: Path, **options: int) -> pyvips.Image:
@@ -132,7 +163,7 @@ def _pages(image: pyvips.Image) -> int:
     return int(image.get("n-pages")) if paged else 1
 
 
-def _split(path: Path, image: pyvips.Image) -> Picture:
+def _split(path: Path, image: pyvips.Image, metadata: Metadata) -> Picture:
     """Split an upright image into colour, grey or RGB, and alpha."""
     alpha: pyvips.Image | None = None
     notes: tuple[str, ...] = ()
@@ -154,7 +185,7 @@ def _split(path: Path, image: pyvips.Image) -> Picture:
     if alpha is not None:
         alpha = alpha.cast(image.format)
         image = bleed(image, alpha)
-    return Picture(path, image, alpha, notes)
+    return Picture(path, image, alpha, notes, metadata)
 
 
 def _from_cmyk(image: pyvips.Image) -> pyvips.Image:

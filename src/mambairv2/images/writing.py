@@ -14,10 +14,13 @@ from mambairv2.images.arrays import DEPTHS, Depth
 from mambairv2.images.encoding import encode
 from mambairv2.images.errors import ImageError, reason, several, writing
 from mambairv2.images.formats import FORMATS, SaveOptions, cannot_write
-from mambairv2.images.metadata import copy_metadata
+from mambairv2.images.metadata import files as metadata
+from mambairv2.images.metadata.model import Metadata
 from mambairv2.images.picture import Picture
 
 _SPACES = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16"), "float": ("b-w", "scrgb")}
+_CARRIED = ("icc-profile-data", "delay", "loop")
+"""Fields of the input that libvips writes: the colour profile, and the times of frames."""
 
 
 def output_depth(target: Path, pictures: Sequence[Picture], scale: int) -> Depth:
@@ -42,7 +45,7 @@ def output_depth(target: Path, pictures: Sequence[Picture], scale: int) -> Depth
 def finish(
     color: pyvips.Image, pictures: Sequence[Picture], scale: int, target: Path
 ) -> tuple[pyvips.Image, tuple[str, ...]]:
-    """Join restored colour with the alpha of the pages, enlarged, and with the metadata of the first.
+    """Join restored colour with the alpha of the pages, enlarged, and with the colour profile of the first.
 
     color: (pages·h·scale, w·scale), grey or RGB, of the dtype of `output_depth`. Where the format of
     `target` has no alpha the picture is put on white. Returns the image and notes for the user on what the
@@ -54,22 +57,26 @@ def finish(
         notes += (f"{8 * DEPTHS[color.format].itemsize} bits in {target.suffix}",)
     grey, rgb = _SPACES[color.format]
     space = grey if color.bands == 1 else rgb
-    image = color.copy(interpretation=space, xres=picture.color.xres, yres=picture.color.yres)
+    image = color.copy(interpretation=space)
     alphas = [enlarge(page.alpha, scale, color.format) for page in pictures if page.alpha is not None]
     if alphas:
         image = image.bandjoin(pyvips.Image.arrayjoin(alphas, across=1))
         if not FORMATS[target.suffix.lower()].alpha:
             image = image.flatten(background=255)
             notes += (f"no alpha in {target.suffix}: put on white",)
-    image = image.copy()  # libvips shares images: metadata is set on a copy of one's own
-    copy_metadata(picture.color, image)
+    image = image.copy()  # libvips shares images: fields are set on a copy of one's own
+    for name in _CARRIED:
+        if picture.color.get_typeof(name):
+            image.set_type(picture.color.get_typeof(name), name, picture.color.get(name))
     if len(pictures) > 1:
         image.set_type(pyvips.GValue.gint_type, "page-height", picture.size[0] * scale)
     return image, notes
 
 
-def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) -> tuple[str, ...]:
-    """Write an image in the format of the suffix, whole or not at all.
+def save(
+    image: pyvips.Image, target: Path, options: SaveOptions | None = None, pictures: Sequence[Picture] = ()
+) -> tuple[str, ...]:
+    """Write an image in the format of the suffix, with the metadata of its pages, whole or not at all.
 
     The file appears under its name once it is complete and on the disk; what was there before is replaced.
     Returns notes for the user. Raises ImageError naming the file when it cannot be written.
@@ -77,14 +84,16 @@ def save(image: pyvips.Image, target: Path, options: SaveOptions | None = None) 
     options = options or SaveOptions()
     try:
         image, notes = _without_bad_profile(image, target, options)
+        carried = [page.metadata for page in pictures] or [Metadata()]
+        carried, more = metadata.prepare(carried, target.suffix.lower(), image, options.strip)
         with writing(target), replacing(target) as temporary:
-            encode(image, temporary, options)
+            metadata.write(lambda path: encode(image, path, options), temporary, carried)
     except pyvips.Error as error:
         with writing(target):
             _probe(target.parent)
         message = f"{target}: cannot be written: {reason(error)}"
         raise ImageError(f"{message}; choose another format or folder with -o") from error
-    return notes
+    return (*notes, *more)
 
 
 def _without_bad_profile(

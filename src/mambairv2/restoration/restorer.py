@@ -132,7 +132,7 @@ class Restorer:
             with self._canvas(pictures, depth, target) as canvas:
                 self._fill(canvas, pictures, grid, progress)
                 image, notes = finish(canvas.image(), pictures, self.scale, target)
-                return notes + save(image, target, options)
+                return notes + save(image, target, options, pictures)
 
         grid, notes = self._planner.attempt(size, attempt)
         if self.tile == "auto" and grid.tile is not None and grid.tile < TILE:
