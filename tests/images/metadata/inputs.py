@@ -13,7 +13,8 @@ from mambairv2.images.metadata.model import Metadata
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
-    b'xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Orientation="6" tiff:ImageWidth="36"><dc:rights>All mine</dc:rights></rdf:Description></rdf:RDF></x:xmpmeta>'
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Orientation="6" tiff:ImageWidth="36">'
+    b"<dc:rights>All mine</dc:rights></rdf:Description></rdf:RDF></x:xmpmeta>"
 )
 IPTC = b"\x1c\x02\x78" + struct.pack(">H", 10) + b"A headline"
 THUMBNAIL = pillow(eight(scene(3, 8, 12)), "JPEG")
