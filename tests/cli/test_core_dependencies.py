@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 def run(folder, *arguments):
     command = [sys.executable, "-c", WITHOUT, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from mambairv2 import MambaIRv2
 from mambairv2.cli.main import app
-from mambairv2.network.config import MambaIRv2Config
 from mambairv2.weights import packaged
 from mambairv2.weights.load import load_model
 from mambairv2.weights.model_card import Card, Figures, read_card
 from mambairv2.weights.packaged import PRETRAINED, pretrained
 from mambairv2.weights.read_config import read_metadata
-from mambairv2.weights.save import save_model
 
 SETS = (
     Figures("Kodak24", "denoise 25", 31.5, 0.8901, 20.25, 0.3),
@@ -91,41 +88,3 @@ def test_a_packaged_card_is_of_its_weights(name):
     document = (PRETRAINED / f"{name}.md").read_text()
     assert all(f"{f.psnr:.2f} / {f.ssim:.4f}" in document for f in card.sets)
     assert f" {name} " in models().stdout
-
-
-RECIPE = """
-[model]
-variant = "light"
-upscale = 2
-[data]
-task = "sr"
-[train]
-iterations = 20
-"""
-
-
-def test_a_card_is_of_one_finished_run(tmp_path):
-    card = pytest.importorskip("card", reason="needs matplotlib", exc_type=ImportError)
-    (tmp_path / "r.toml").write_text(RECIPE)
-    (tmp_path / "log.jsonl").write_text('{"iteration": 0, "Set5/psnr": 34.5}\n{"iteration": 20, "seconds": 5400.0}\n')
-    config = MambaIRv2Config(embed_dim=8, depths=(1,), num_heads=(2,), window_size=4, num_tokens=4, inner_rank=2)
-    model = MambaIRv2(config)
-    path = tmp_path / "w.safetensors"
-    save_model(model, path, {"task": "sr", "iteration": "20"})
-    recipe, log = card.load_recipe(tmp_path / "r.toml"), card.read_log(tmp_path / "log.jsonl")
-    made = card.make_card("sr-x2", path, recipe, log, [])
-    assert (made.task, made.scale, made.iterations, made.hours) == ("sr", 2, 20, 1.5)
-    assert card.curve(made, log).startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="the log ends at 0, the recipe at 20: give those of one finished run"):
-        card.make_card("sr-x2", path, recipe, log[:1], [])
-
-
-def test_what_is_written_by_hand_is_kept(tmp_path):
-    card = pytest.importorskip("card", reason="needs matplotlib", exc_type=ImportError)
-    document = tmp_path / "name.md"
-    with pytest.raises(ValueError, match=r"name\.md: write its sections"):
-        card.by_hand(document)
-    sections = "## How it ran\n\nSo.\n\n## Data\n\nThese.\n"
-    for before in ("", "# name\n\nA table of ## signs.\n\n"):
-        document.write_text(before + sections)
-        assert card.by_hand(document) == sections
