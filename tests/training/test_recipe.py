@@ -9,6 +9,12 @@ from mambairv2.training.recipe import load_recipe
     ("text", "says"),
     [
         ("[train]\niterations = 5\nlearning_rate = 1", "train.learning_rate: no such key"),
+        ("[train]\niterations = 5\n[data]\nfolder = ['a']", "data.folder: no such key; did you mean folders?"),
+        ("[train]\niterations = 5\n[[train.stages]]\nbegin = 3", "train.stages.0.begin: no such key"),
+        (
+            "iteration = 5\n[train]\niterations = 5\nmilestone = [3]",
+            "train.milestone: no such key; did you mean milestones?",
+        ),
         ("[train]\niterations = 0", "train.iterations"),
         ("[train]\niterations = 5\n[model]\noverrides = {embed = 3}", "model: unknown configuration field 'embed'"),
         ("[train]\niterations = 5\n[data]\ntask = 'jpeg'", "'jpeg' does not fit upscale 2"),

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from mambairv2.network.model import MambaIRv2
 
 Sets = typer.Option(help="Names of test sets, separated by commas. Default: those of the paper that are there.")
-Tile = typer.Option(
-    min=0, help="Largest side of a tile in input pixels, a multiple of 16. Default: 0, the image is not cut."
-)
+Tile = typer.Option(min=0, help="Largest side of a tile in input pixels, a multiple of 16; 0 restores images whole.")
 Limit = typer.Option(min=1, help="Measure only the first images of each set.")
 Device = typer.Option(help="auto, cpu, cuda, cuda:1 ...")
 

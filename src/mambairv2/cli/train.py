@@ -28,7 +28,7 @@ def train(
         bool, typer.Option("--fresh/--resume", help="Start again, or continue from the run's last checkpoint.")
     ] = False,
     max_minutes: Annotated[
-        float, typer.Option(min=0, help="Save and stop after this many minutes. Default: 0, no limit.")
+        float, typer.Option(min=0, help="Save and stop after this many minutes; 0: no limit.")
     ] = 0.0,
     dry_run: Annotated[
         bool,
@@ -44,7 +44,7 @@ def train(
         int,
         typer.Option(
             min=0,
-            help="Patches that a device takes at once: less memory, the same result. Default: 0, the recipe's value.",
+            help="Patches that a device takes at once, to save memory; 0: as in the recipe.",
             rich_help_panel=HARDWARE,
         ),
     ] = 0,

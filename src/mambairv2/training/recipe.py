@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -189,6 +190,21 @@ def load_recipe(path: Path) -> Recipe:
         lines = []
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"]) or "recipe"
-            reason = "no such key" if fault["type"] == "extra_forbidden" else fault["msg"]
+            reason = _unknown(fault["loc"]) if fault["type"] == "extra_forbidden" else fault["msg"]
             lines.append(f"{path}: {key}: {reason.removeprefix('Value error, ')}")
         raise ValueError("\n".join(lines)) from None
+
+
+def _unknown(location: tuple[int | str, ...]) -> str:
+    """Return what is said of a key that does not exist: the one that was probably meant, where there is one."""
+    tables: dict[tuple[str, ...], type[_Part]] = {
+        (): Recipe,
+        ("model",): ModelPart,
+        ("data",): DataPart,
+        ("train",): TrainPart,
+        ("keep",): KeepPart,
+    }
+    *table, key = map(str, location)
+    fields = tables.get(tuple(table), Stage).model_fields
+    close = difflib.get_close_matches(key, fields, 1)
+    return f"no such key; did you mean {close[0]}?" if close else "no such key"

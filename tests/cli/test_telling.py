@@ -1,0 +1,41 @@
+"""How commands end: mistakes of the user in a line, our own with a traceback, Ctrl-C with its code."""
+
+import pytest
+import typer
+
+from mambairv2.cli.exits import telling
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (ValueError("a wrong value"), 1, "a wrong value"),
+        (RuntimeError("no loss"), 1, "no loss"),
+        (MemoryError("not enough memory on cpu"), 1, "not enough memory on cpu"),
+        (
+            FileNotFoundError(2, "No such file or directory", "a.png"),
+            1,
+            "a.png: no such file or directory; check the name",
+        ),
+        (FileNotFoundError("no folder a"), 1, "no folder a"),
+        (ModuleNotFoundError("", name="pydantic"), 1, "pydantic is not installed; `pip install 'mambairv2[train]'`"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(error, code, says, capsys):
+    with pytest.raises(typer.Exit) as caught, telling():
+        raise error
+    assert caught.value.exit_code == code
+    assert capsys.readouterr().err == f"error: {says}\n"
+
+
+@pytest.mark.parametrize("error", [KeyError("ours"), ModuleNotFoundError("", name="mambairv2.nothing")])
+def test_our_own_errors_keep_their_traceback(error):
+    with pytest.raises(type(error)), telling():
+        raise error
+
+
+def test_the_code_may_be_another():
+    with pytest.raises(typer.Exit) as caught, telling(2):
+        raise ValueError
+    assert caught.value.exit_code == 2
