@@ -8,6 +8,9 @@ import pytest
 
 from documents import ROOT
 
+for needed in ("mkdocs", "griffe"):
+    pytest.importorskip(needed, reason=f"{needed} is not installed: pip install 'mambairv2[docs]'")
+
 
 def site_module(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "site" / f"{name}.py")
@@ -30,12 +33,10 @@ def site_module(name):
     ],
 )
 def test_links_of_the_repository_lead_to_pages_of_the_site(page, target, expected):
-    pytest.importorskip("mkdocs")
     assert site_module("hooks").site_link(page, target) == expected
 
 
 def test_parameters_become_a_list():
-    pytest.importorskip("griffe")
     as_list = site_module("parameters").as_list
     text = "Scan.\n\nu, delta: (B, L).\nA: (D, N),\n  see u: no. Raises ValueError for\nothers.\n\nNot a: list."
     listed = "- **u, delta**: (B, L).\n- **A**: (D, N), see u: no."
