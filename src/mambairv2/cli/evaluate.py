@@ -112,7 +112,7 @@ def evaluate(
         results = measure(chosen.load(device) if chosen else None, plan, tell_score)
         title = _title(weights, plan)
         typer.echo(report.to_markdown(results, title, images=False), nl=False)
-        about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile}
+        about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile, "limit": limit}
         texts = (
             (json, report.to_json(results, about)),
             (csv, report.to_csv(results)),

@@ -52,7 +52,11 @@ class Plan:
         usual = [self.data / name for name in SETS[self.task] if (self.data / name).is_dir()]
         if usual or _is_set(self.data):
             return usual or [self.data]
-        return sorted(folder for folder in self.data.glob("*/") if any(map(is_image, folder.rglob("*"))))
+        return [folder for folder in _subfolders(self.data) if any(map(is_image, folder.rglob("*")))]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 def _is_set(folder: Path) -> bool:
@@ -65,7 +69,8 @@ def _is_set(folder: Path) -> bool:
 def find_set(data: Path, name: str) -> Path:
     """Return the folder of a test set; raises FileNotFoundError if it is not there."""
     if not (data / name).is_dir():
-        there = ", ".join(sorted(path.name for path in data.glob("*/"))) or "nothing"
-        reason = f"it has {there}" if data.is_dir() else "that folder does not exist"
-        raise FileNotFoundError(f"no test set {name} in {data}; {reason}")
+        if not data.is_dir():
+            raise FileNotFoundError(f"no test set {name} in {data}; that folder does not exist")
+        there = ", ".join(folder.name for folder in _subfolders(data)) or "no folders"
+        raise FileNotFoundError(f"no test set {name} in {data}; it has {there}")
     return data / name
