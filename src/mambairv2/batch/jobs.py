@@ -45,6 +45,8 @@ class Batch:
     jobs: tuple[Job, ...]
     folder: str | None
     """The folder that holds all outputs, also in subfolders; None if they lie beside their inputs."""
+    left_out: tuple[str, ...] = ()
+    """Files in the folders of inputs whose names are not those of images."""
 
 
 def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False) -> Batch:
@@ -69,9 +71,12 @@ def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False
         if single and not writable:
             raise BatchError(f"{naming.output}: {cannot_write(suffix)}")
     jobs: list[Job] = []
+    others: list[str] = []
     for path in listed:
         if path in folders:
-            jobs += _jobs_of_folder(path, naming, recursive)
+            found, unknown = _jobs_of_folder(path, naming, recursive)
+            jobs += found
+            others += unknown
         elif single and exact:
             jobs.append(Job(path, naming.output or ""))
         else:
@@ -80,9 +85,8 @@ def plan_batch(inputs: Iterable[str], naming: Naming, *, recursive: bool = False
     _check(jobs)
     if single:
         return Batch(tuple(jobs), None)
-    if naming.output is None and len(listed) == 1:
-        return Batch(tuple(jobs), _beside(listed[0], naming))
-    return Batch(tuple(jobs), naming.output)
+    folder = _beside(listed[0], naming) if naming.output is None and len(listed) == 1 else naming.output
+    return Batch(tuple(jobs), folder, tuple(dict.fromkeys(others)))
 
 
 def settle(
@@ -109,19 +113,27 @@ def settle(
     return [job for job in known if job not in set(skipped)], skipped
 
 
-def _jobs_of_folder(folder: str, naming: Naming, recursive: bool) -> list[Job]:
-    """Return the jobs for the images in a folder; an output folder inside it does not count as input."""
+def _jobs_of_folder(folder: str, naming: Naming, recursive: bool) -> tuple[list[Job], list[str]]:
+    """Return the jobs for the images in a folder, and its other files.
+
+    An output folder inside it does not count as input.
+    """
     out = naming.output if naming.output is not None else _beside(folder, naming)
     whole, ours = (storage.same(place).rstrip("/" + os.sep) for place in (folder, out))
     inside = ours.startswith((whole + "/", whole + os.sep))
-    jobs = []
-    for name in storage.files(folder, READABLE, recursive):
+    jobs: list[Job] = []
+    others: list[str] = []
+    for name in storage.files(folder, ("",), recursive):
         source = storage.join(folder, name)
-        if not (inside and storage.same(source).startswith((ours + "/", ours + os.sep))):
+        if inside and storage.same(source).startswith((ours + "/", ours + os.sep)):
+            continue
+        if not name.lower().endswith(READABLE):
+            others.append(source)
+        else:
             inner, _, _ = name.rpartition("/")
             renamed = _renamed(source, naming, naming.suffix or "")
             jobs.append(Job(source, storage.join(out, f"{inner}/{renamed}" if inner else renamed)))
-    return jobs
+    return jobs, others
 
 
 def _beside(folder: str, naming: Naming) -> str:

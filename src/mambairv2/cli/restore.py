@@ -85,11 +85,13 @@ def restore(
             # Torch takes seconds to load: only now, when nothing is left to be refused but the device.
             restorer = network.load("cpu" if engine == "ray" else device) if plan.jobs else None
             plan.begin(stack)
-        view = stack.enter_context(RestoreView(len(plan.jobs) + len(plan.missing), plan.manifest))
+        view = stack.enter_context(RestoreView(len(plan.jobs) + len(plan.refused), plan.manifest))
         cluster = (device, workers) if engine == "ray" else None
         stopped = _run(plan, restorer, reading, view, cluster)
     if stopped:
         complain(stopped)
+    if plan.note:
+        print(f"note: {plan.note}")
     if plan.total > 1:
         print(f"{view.restored} restored, {plan.skipped + view.unchanged} skipped, {view.failed} failed")
     if view.failed or stopped:
@@ -111,7 +113,7 @@ def _run(
     from mambairv2.batch.outcome import EngineError
 
     try:
-        for outcome in plan.missing:
+        for outcome in plan.refused:
             view.done(outcome)
         if restorer is None:
             return None

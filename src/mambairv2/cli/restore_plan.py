@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from mambairv2.batch.outcome import Outcome, Reading
 from mambairv2.cli.chosen_network import ChosenNetwork
 from mambairv2.files import atomic, storage
 from mambairv2.images.errors import explain
+from mambairv2.images.unsupported import foreign
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,21 @@ class RestorePlan:
     """Files in all."""
     jobs: tuple[Job, ...]
     """Files to restore."""
-    missing: tuple[Outcome, ...]
-    """Files that were named and cannot be found."""
+    refused: tuple[Outcome, ...]
+    """Files that cannot be found, or whose format is not supported."""
     skipped: int
     """Files whose outputs exist."""
+    left_out: tuple[str, ...]
+    """Files in the folders whose names are not those of images."""
     manifest: Manifest | None
+
+    @property
+    def note(self) -> str:
+        """One line that says how many files in the folders were left out, and why; empty for none."""
+        suffixes = Counter(storage.split(name)[2].lower() or "without suffix" for name in self.left_out)
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+        count = f"{len(self.left_out)} file{'s' * (len(self.left_out) > 1)}"
+        return f"{count} left out, not images by name: {kinds}; to restore one all the same, name it" if kinds else ""
 
     def begin(self, stack: ExitStack) -> None:
         """Open the manifest and remove what killed runs left behind, now and when the stack is closed.
@@ -65,7 +77,7 @@ def plan_run(
     recursive: bool,
     manifest: str | None,
 ) -> RestorePlan:
-    """Settle which inputs become which outputs, and which are skipped or missing.
+    """Settle which inputs become which outputs, and which are skipped or refused.
 
     Raises BatchError for inputs and outputs that do not fit together, PlaceError for remote places that cannot be
     reached and ManifestError for a manifest that cannot be used.
@@ -77,11 +89,11 @@ def plan_run(
     record = _manifest(manifest, batch, network, reading)
     known = record.made_from if record is not None else {}
     made_from = dict.fromkeys(known) if existing.fresh else known
-    jobs, skipped = settle(batch.jobs, made_from, overwrite=existing.overwrite, skip=existing.skip)
-    missing = tuple(Outcome(job, error=error) for job in jobs if (error := _missing(job.source)))
-    absent = {outcome.job for outcome in missing}
-    found = tuple(job for job in jobs if job not in absent)
-    return RestorePlan(len(batch.jobs), found, missing, len(skipped), record)
+    refused = tuple(Outcome(job, error=error) for job in batch.jobs if (error := _refused(job.source)))
+    absent = {outcome.job for outcome in refused}
+    found = [job for job in batch.jobs if job not in absent]
+    jobs, skipped = settle(found, made_from, overwrite=existing.overwrite, skip=existing.skip)
+    return RestorePlan(len(batch.jobs), tuple(jobs), refused, len(skipped), batch.left_out, record)
 
 
 def _manifest(wanted: str | None, batch: Batch, network: ChosenNetwork, reading: Reading) -> Manifest | None:
@@ -95,8 +107,8 @@ def _manifest(wanted: str | None, batch: Batch, network: ChosenNetwork, reading:
     return Manifest(place, settings, version("mambairv2"))
 
 
-def _missing(source: str) -> str | None:
-    """Return one line that says why a local file cannot be found; None if it can, or is remote."""
+def _refused(source: str) -> str | None:
+    """Return one line that says why a local file cannot be restored; None if nothing is known, or it is remote."""
     if storage.is_remote(source):
         return None
     try:
@@ -105,4 +117,4 @@ def _missing(source: str) -> str | None:
         if glob.has_magic(source):
             return f"{source}: no file matches; check the pattern"
         return f"{source}: {explain(error)}"
-    return None
+    return foreign(Path(source)) if os.path.isfile(source) else None

@@ -41,4 +41,10 @@ def _tiff(image: pyvips.Image, path: str, options: SaveOptions) -> None:
     image.tiffsave(path, bigtiff=raw > BIG, keep=_KEEP, **packing)
 
 
-_ENCODERS = {".png": _png, ".jpg": _jpeg, ".jpeg": _jpeg, ".webp": _webp, ".tif": _tiff, ".tiff": _tiff}
+_ENCODERS = {
+    ".png": _png,
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), _jpeg),
+    ".webp": _webp,
+    ".tif": _tiff,
+    ".tiff": _tiff,
+}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mambairv2.images.unsupported import refusal
+
 if TYPE_CHECKING:
     import pyvips
 
@@ -22,7 +24,9 @@ def several(path: Path, count: int, wanted: str = "choose one") -> ImageError:
 
 
 def damaged(path: Path, error: pyvips.Error) -> ImageError:
-    """Return the error for a file whose content libvips cannot decode."""
+    """Return the error for a file whose content libvips cannot decode: damaged, or of a kind that it does not know."""
+    if told := refusal(path, f"{error.message} {error.detail}"):
+        return ImageError(told)
     said = reason(error)
     said = "" if said.startswith("unable to ") else f" ({said})"
     return ImageError(f"{path}: is damaged or cut short{said}; fetch or export it again")

@@ -10,9 +10,8 @@ from mambairv2.images.formats import READABLE
 
 DATA = "MAMBAIRV2_DATA"
 """The environment variable that names a folder below which data is looked for too."""
-SUFFIXES = frozenset((*READABLE, ".bmp", ".ppm", ".pgm"))
-"""Suffixes of images. The libvips of `pyvips[binary]` cannot read the last three; such files are listed all the same,
-so that they are named instead of missed in silence."""
+SUFFIXES = frozenset(READABLE)
+"""Suffixes of images."""
 
 
 def find_data(path: str | Path) -> Path:

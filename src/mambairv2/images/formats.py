@@ -22,6 +22,12 @@ READABLE = (
     ".heic",
     ".heif",
     ".avif",
+    ".bmp",
+    ".dib",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
 )
 """Suffixes taken from folders. A file that is named is opened whatever its suffix: the content decides."""
 
@@ -45,6 +51,8 @@ FORMATS = {
     ".png": Format(("uchar", "ushort"), alpha=True, side=2**31 - 1, pages=False),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
+    ".jpe": _JPEG,
+    ".jfif": _JPEG,
     ".webp": Format(("uchar",), alpha=True, side=16383, pages=True),
     ".tif": _TIFF,
     ".tiff": _TIFF,

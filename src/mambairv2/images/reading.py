@@ -6,7 +6,6 @@ upright. Pixels are decoded when a region is asked for. `mambairv2.images.writin
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +17,13 @@ from mambairv2.images.alpha import bleed
 from mambairv2.images.arrays import DEPTHS, Samples, peak
 from mambairv2.images.errors import ImageError, damaged, explain, several
 from mambairv2.images.formats import MAX_PIXELS
+from mambairv2.images.loading import load, loader, page_count
 from mambairv2.images.metadata.files import main_pages, read_pages
 from mambairv2.images.metadata.model import Metadata
 from mambairv2.images.picture import Picture
 
 DECODED = 100 * 2**20
 """Bytes up to which libvips keeps a decoded file in memory; a larger one goes to a temporary file."""
-_PAGED = ("tiff", "webp", "gif", "heif")
-"""Formats whose files may hold several pages or frames, by the names of libvips' loaders."""
-_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -52,8 +49,8 @@ def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = M
     """
     path = Path(path)
     try:
-        image = _load(path)
-        count = _pages(image)
+        image = load(path)
+        count = page_count(image)
         if page is not None and page >= count:
             known = f"choose one, --page 0 to --page {count - 1}" if count > 1 else "it holds one; leave out --page"
             raise ImageError(f"{path}: has no page {page}; {known}")
@@ -70,6 +67,8 @@ def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = M
         for number, part in zip(numbers, parts, strict=True):
             one = told[number].metadata if len(told) == count else told[0].metadata
             turn = int(part.get("orientation")) if part.get_typeof("orientation") else 1
+            if len(told) == count and told[number].icclab:
+                part = _from_icclab(part)
             pictures.append(_split(path, part.autorot(), replace(one, orientation=turn)))
         if page is None and len(numbers) < count:
             left = count - len(numbers)
@@ -87,12 +86,12 @@ def _parts(path: Path, image: pyvips.Image, numbers: Sequence[int], count: int) 
     if count == 1:
         return [image]
     if len(numbers) == 1:
-        return [_load(path, page=numbers[0])]
-    if not image.get("vips-loader").startswith("tiff"):  # frames, of which some depend on those before
-        image = _load(path, n=-1)
+        return [load(path, page=numbers[0])]
+    if not loader(image).startswith("tiff"):  # frames, of which some depend on those before
+        image = load(path, n=-1)
         tall = image.height // count
         return [image.crop(0, k * tall, image.width, tall) for k in numbers]
-    parts = [_load(path, page=number) for number in numbers]  # together they would get the palette of one
+    parts = [load(path, page=number) for number in numbers]  # together they would get the palette of one
     if len({(part.width, part.height, part.bands, part.format, _profile(part)) for part in parts}) > 1:
         raise several(path, count, "their sizes, kinds or profiles differ, so choose one")
     return parts
@@ -114,53 +113,6 @@ def from_array(samples: Samples) -> Picture:
         raise ValueError(f"an image is (h, w) or (h, w, C) with C 1 to 4, got {samples.shape}")
     image = pyvips.Image.new_from_array(np.ascontiguousarray(samples))
     return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"), Metadata())
-
-
-def _load(path: Path, **options: int) -> pyvips.Image:
-    """Open an image with libvips: the header is read and checked, pixels are not decoded."""
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
-        raise ImageError(f"{path}: is a folder, not an image; name the files in it")
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageError(f"{path}: is not a regular file but a pipe or a device; copy it to a file first")
-    if found.st_size == 0:
-        raise ImageError(f"{path}: is empty (0 bytes); fetch it again")
-    with open(path, "rb") as file:
-        mark = file.read(4)
-    try:
-        # Not by name: libvips caches files by name though they may change, and reads brackets in a name as options.
-        source = pyvips.Source.new_from_file(str(path))
-        image = pyvips.Image.new_from_source(source, "", fail_on="error", **options)
-    except pyvips.Error as error:
-        if "not in a known format" in str(error) and mark not in _TIFF_MARKS:  # the directory of a TIFF may come last
-            message = "is not an image, or too damaged to tell; check where it came from"
-            if kind := _unread(mark):
-                message = f"is a {kind} file, which the libvips installed here cannot read; convert it to PNG"
-            raise ImageError(f"{path}: {message}") from error
-        if "samples out of range" in str(error):
-            raise ImageError(
-                f"{path}: has samples that are not read, such as 64 bits; convert it to 8 or 16 bits, or float"
-            ) from error
-        if "differs from page" in str(error):
-            count = _pages(_load(path))
-            raise several(path, count, "their sizes or kinds differ, so choose one") from error
-        raise
-    if image.get("vips-loader").startswith("svg"):
-        raise ImageError(f"{path}: is a vector drawing, which needs no restoring; export it at the size you want")
-    return image
-
-
-def _unread(mark: bytes) -> str | None:
-    """Return the name of a known format that libvips can only read with libraries that may be missing."""
-    if mark.startswith(b"BM"):
-        return "BMP"
-    return "PPM or PGM" if mark[:1] == b"P" and mark[1:2] in b"123456" and mark[2:3].isspace() else None
-
-
-def _pages(image: pyvips.Image) -> int:
-    """Return how many pages or frames the file of an image holds."""
-    paged = image.get("vips-loader").startswith(_PAGED) and image.get_typeof("n-pages")
-    return int(image.get("n-pages")) if paged else 1
 
 
 def _split(path: Path, image: pyvips.Image, metadata: Metadata) -> Picture:
@@ -186,6 +138,15 @@ def _split(path: Path, image: pyvips.Image, metadata: Metadata) -> Picture:
         alpha = alpha.cast(image.format)
         image = bleed(image, alpha)
     return Picture(path, image, alpha, notes, metadata)
+
+
+def _from_icclab(image: pyvips.Image) -> pyvips.Image:
+    """Give the samples of ICCLAB the scale of CIELAB. Source: ICC.1:2001, 6.3.4, and TIFF Technical Note 4."""
+    if image.bands < 3 or image.format not in ("uchar", "ushort"):
+        return image
+    step, white, middle = (1, 255, 128) if image.format == "uchar" else (256, 65280, 32768)
+    lab = image.extract_band(0, n=3).linear([100 / white, 1 / step, 1 / step], [0, -middle / step, -middle / step])
+    return lab.cast("float").copy(interpretation="lab")
 
 
 def _from_cmyk(image: pyvips.Image) -> pyvips.Image:

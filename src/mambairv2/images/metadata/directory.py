@@ -53,6 +53,8 @@ class Directory:
 
     offset: int
     entries: tuple[Entry, ...]
+    count: int
+    """How many entries there are, with those that are not understood."""
     next_link: int
     """Where the place of the next directory is written."""
     next: int
@@ -106,7 +108,7 @@ def read_directory(file: IO[bytes], offset: int, layout: Layout, depth: int = 0)
                 raise ValueError(f"tag {tag} is cut short")
         entries.append(Entry(tag, kind, _ordered(field[:size], kind, layout.order)))
     last = struct.unpack(layout.place, following)[0] if len(following) == width else 0
-    return Directory(offset, tuple(entries), link, last)
+    return Directory(offset, tuple(entries), count, link, last)
 
 
 def pack(entries: Iterable[Entry], offset: int, layout: Layout, following: int = 0) -> bytes:

@@ -14,7 +14,7 @@ import pyvips
 
 from mambairv2.files import atomic
 from mambairv2.images.metadata import exif, jpeg, png, tiff, truth, webp
-from mambairv2.images.metadata.model import Metadata
+from mambairv2.images.metadata.model import Density, Metadata
 from mambairv2.images.metadata.table import SAME
 
 _COPY = {".png": png.write, ".jpg": jpeg.write, ".webp": webp.write}
@@ -59,9 +59,17 @@ def _read(file: IO[bytes], image: pyvips.Image) -> tuple[tiff.Page, ...]:
         metadata = jpeg.read(file)
     elif mark[:4] == b"RIFF" and mark[8:] == b"WEBP":
         metadata = webp.read(file)
+    elif mark.startswith(b"BM"):
+        metadata = Metadata(density=_density_of_bmp(file))
     else:
         metadata = Metadata(_blob(image, "exif-data"), _blob(image, "xmp-data"))
     return (tiff.Page(metadata, ""),)
+
+
+def _density_of_bmp(file: IO[bytes]) -> Density | None:
+    file.seek(14)
+    size, x, y = struct.unpack("<I20xii", file.read(32))
+    return Density(x, y) if size >= 40 and x > 0 and y > 0 else None
 
 
 def _blob(image: pyvips.Image, name: str) -> bytes:

@@ -26,8 +26,8 @@ class Page:
     metadata: Metadata
     role: str
     """`thumbnail`, `mask`, or empty for a page of its own."""
-    lab: int = 0
-    """8 or 9 if its 8-bit samples are CIELAB or ICCLAB, else 0."""
+    icclab: bool = False
+    """Whether its samples are to be taken for ICCLAB: they are, or they are 8-bit CIELAB."""
 
 
 def read(file: IO[bytes]) -> tuple[Page, ...]:
@@ -73,6 +73,17 @@ def _directories(file: IO[bytes]) -> list[tuple[Layout, Directory]]:
     return found
 
 
+def call_icclab(file: IO[bytes]) -> None:
+    """Say in every directory of a file of CIELAB that it is ICCLAB, in place."""
+    for layout, directory in _directories(file):
+        start = directory.next_link - layout.entry * directory.count
+        for at in range(start, directory.next_link, layout.entry):
+            file.seek(at)
+            if file.read(2) == struct.pack(layout.order + "H", 262):
+                file.seek(at + layout.entry - struct.calcsize(layout.place))
+                file.write(struct.pack(layout.order + "H", 9))
+
+
 def _page(directory: Directory) -> Page:
     found = {entry.tag: entry for entry in directory.entries}
 
@@ -94,8 +105,8 @@ def _page(directory: Directory) -> Page:
         density=density_in(directory.entries),
     )
     role = "mask" if kind & 4 else "thumbnail" if kind & 1 else ""
-    eight = number(258, 1) == 8 and number(262, 0) in (8, 9)
-    return Page(metadata, role, number(262, 0) if eight else 0)
+    color = number(262, 0)
+    return Page(metadata, role, color == 9 or (color == 8 and number(258, 1) == 8))
 
 
 def _records(entry: Entry | None) -> bytes:
