@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import Reading, Watcher
 from mambairv2.batch.work import Work
 from mambairv2.files.atomic import scratch
 from mambairv2.restoration.restorer import Restorer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def restore_here(restorer: Restorer, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
@@ -19,7 +24,7 @@ def restore_here(restorer: Restorer, jobs: Iterable[Job], reading: Reading, watc
     def finish(work: Work) -> None:
         watcher.done(work.put())
 
-    with scratch() as folder, ThreadPoolExecutor(1) as fetching, ThreadPoolExecutor(1) as putting:
+    with scratch() as folder, _background() as fetching, _background() as putting:
         last: Future[None] | None = None
         for work in _fetched((Work(job, reading, folder) for job in jobs), fetching):
             if not work.settled:
@@ -32,7 +37,7 @@ def restore_here(restorer: Restorer, jobs: Iterable[Job], reading: Reading, watc
             last.result()
 
 
-def _fetched(works: Iterable[Work], fetching: ThreadPoolExecutor) -> Iterator[Work]:
+def _fetched(works: Iterable[Work], fetching: Executor) -> Iterator[Work]:
     """Fetch each work while the one before it is in use."""
 
     def fetch(work: Work) -> Work:
@@ -47,3 +52,27 @@ def _fetched(works: Iterable[Work], fetching: ThreadPoolExecutor) -> Iterator[Wo
         coming = following
     if coming is not None:
         yield coming.result()
+
+
+class _AtOnce(Executor):
+    """Does each call when it is submitted, on the thread that submits it."""
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(call(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def _background() -> Iterator[Executor]:
+    """A thread that does calls one after another; where there is no memory for a thread, they are done at once."""
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            thread.submit(int)  # makes the thread
+            background: Executor = thread
+        except RuntimeError:
+            background = _AtOnce()
+        yield background

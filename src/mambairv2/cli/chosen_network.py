@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mambairv2.cli.rehearsal import rehearse
 from mambairv2.files.storage import sha256
 from mambairv2.restoration.grid import Grid
 from mambairv2.tasks import TaskName, weights_name
@@ -41,19 +42,22 @@ class ChosenNetwork:
     def load(self, device: str) -> Restorer:
         """Load torch and the network; a line on stderr says where the device does without its fast kernels.
 
-        Raises WeightsError for weights that are damaged and ValueError for a device that is not there.
+        Raises WeightsError for weights that are damaged, ValueError for a device that is not there, and MemoryError.
         """
+        rehearse(lambda: self._load(device))
+        restorer = self._load(device)
         from mambairv2.ops import slow_note
+
+        if note := slow_note(restorer.device.type):
+            print(note, file=sys.stderr, flush=True)
+        return restorer
+
+    def _load(self, device: str) -> Restorer:
         from mambairv2.restoration.memory import keep_freed_memory
         from mambairv2.restoration.restorer import Restorer
 
         keep_freed_memory()
-        restorer = Restorer(
-            self.weights, device, tile=self.tile, overlap=self.overlap, self_ensemble=self.self_ensemble
-        )
-        if note := slow_note(restorer.device.type):
-            print(note, file=sys.stderr, flush=True)
-        return restorer
+        return Restorer(self.weights, device, tile=self.tile, overlap=self.overlap, self_ensemble=self.self_ensemble)
 
 
 def choose_network(

@@ -20,12 +20,18 @@ def complain(message: str) -> None:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """End the command with exit code 2 where its options, weights or names are wrong: a ValueError, one line."""
+    """End the command in one line: with exit code 2 where its options, weights or names are wrong, a ValueError.
+
+    With exit code 1 where memory is short.
+    """
     try:
         yield
     except ValueError as error:
         complain(str(error))
         raise typer.Exit(USAGE) from None
+    except MemoryError as error:
+        complain(str(error) or "not enough memory")
+        raise typer.Exit(FAILED) from None
 
 
 @contextmanager

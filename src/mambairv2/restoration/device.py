@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 
 
@@ -18,3 +20,25 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"no device {device} here ({str(error).splitlines()[0]}); use auto or cpu") from error
     return chosen
+
+
+def make_threads() -> None:
+    """Make the threads that torch's loops on a CPU share, while there is memory for their stacks; else it gets one.
+
+    OpenMP makes them when they are first needed, and ends the process where it cannot.
+    """
+    count = torch.get_num_threads()
+    end = threading.Event()
+    made: list[threading.Thread] = []
+    try:
+        for _ in range(count - 1):
+            thread = threading.Thread(target=end.wait)
+            thread.start()
+            made.append(thread)
+    except (RuntimeError, MemoryError):
+        torch.set_num_threads(1)
+    finally:
+        end.set()
+        for thread in made:
+            thread.join()
+    torch.zeros(count << 15).add_(1)  # long enough for every thread; it takes the stacks that have just become free

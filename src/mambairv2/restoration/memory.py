@@ -13,12 +13,15 @@ import torch
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
+_SAID = r"out of memory|not enough memory|can't allocate memory|bad_alloc|could not create a primitive"
+"""How errors of torch, of oneDNN and of the C++ library say that memory ran out."""
+
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, of the CPU or of a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return bool(re.search(r"out of memory|not enough memory|can't allocate memory", str(error), re.IGNORECASE))
+    return bool(re.search(_SAID, str(error), re.IGNORECASE))
 
 
 def keep_freed_memory() -> bool:
@@ -32,6 +35,17 @@ def keep_freed_memory() -> bool:
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(mmap_threshold, 2**30)) and bool(mallopt(trim_threshold, 2**31 - 1))
+
+
+def return_freed_memory(device: torch.device) -> None:
+    """Give memory that was freed but kept for later back to the system, so that anything can be made of it.
+
+    Smaller tiles need it: oneDNN maps memory for the code that it compiles for each new shape.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -10,7 +10,7 @@ import torch
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.footprint import bytes_per_pixel
 from mambairv2.restoration.grid import Grid
-from mambairv2.restoration.memory import free_memory, out_of_memory
+from mambairv2.restoration.memory import free_memory, out_of_memory, return_freed_memory
 
 Tile = int | Literal["auto", "whole"]
 """Largest side of a tile in input pixels, a multiple of 16; `auto` is `TILE`, less if memory is short; `whole` never
@@ -57,8 +57,7 @@ class Planner:
             grid = self._fitting(size, largest // 2)
             if self.tile != "auto" or (grid.tile or largest) >= largest:
                 raise MemoryError(f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile")
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            return_freed_memory(self.device)
 
     def working_memory(self, grid: Grid) -> int:
         """Return the bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""

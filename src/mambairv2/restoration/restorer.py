@@ -21,7 +21,7 @@ from mambairv2.images.reading import from_array, open_pages, open_picture
 from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
-from mambairv2.restoration.device import pick_device
+from mambairv2.restoration.device import make_threads, pick_device
 from mambairv2.restoration.forecast import Forecaster
 from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.planning import OVERLAP, TILE, Planner, Tile
@@ -57,6 +57,8 @@ class Restorer:
         self_ensemble: bool = False,
     ) -> None:
         self.device = pick_device(device)
+        if self.device.type == "cpu":
+            make_threads()
         self.model = load_model(weights, device=self.device) if isinstance(weights, str | Path) else weights
         self.model = self.model.to(self.device).eval()
         self.tile, self.overlap, self.self_ensemble = tile, overlap, self_ensemble

@@ -94,6 +94,8 @@ def _empty_model(config: MambaIRv2Config, path: Path) -> MambaIRv2:
         with torch.device("meta"):
             return MambaIRv2(config)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        if "bad_alloc" in str(error):
+            raise MemoryError("not enough memory for the network") from None
         raise WeightsError(f"{path}: its configuration defines no network ({error})") from None
 
 
