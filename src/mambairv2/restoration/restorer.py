@@ -91,7 +91,7 @@ class Restorer:
         Returns the same kind, layout and dtype, scaled in height and width; for a path, an array (h, w, C) of
         the file's depth. Integers are rounded to nearest, floats clipped to [0, 1]. Raises ImageError for a
         file that cannot be read, ValueError for other shapes and dtypes, TypeError for other kinds of images,
-        MemoryError when no tile is small enough.
+        MemoryError when no tile is small enough, FloatingPointError when the network gives NaN or infinity.
         """
         if isinstance(image, Tensor):
             return self._restore_tensor(image, progress)
@@ -204,9 +204,15 @@ class Restorer:
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Tensor:
         """Run the network on one tile, whatever its channels: (C, h, w) to (C, h·scale, w·scale), float32."""
-        x = image[None].to(self.device)
-        restored = restore_channels(self.model, self.model.config.in_channels, self.scale, x)
-        return restored[0].float().cpu()
+        x = image[None].to(self.device, next(self.model.parameters()).dtype)
+        restored = restore_channels(self.model, self.model.config.in_channels, self.scale, x)[0].float().cpu()
+        if not torch.isfinite(restored).all():
+            computed = f"computed in {str(x.dtype).removeprefix('torch.')} on {self.device}"
+            raise FloatingPointError(
+                f"the network gave NaN or infinity ({computed}), so nothing was written; "
+                "`mambairv2 check` tests the backends of this machine"
+            )
+        return restored
 
 
 def restore(

@@ -19,9 +19,9 @@ from mambairv2.training.signals import stop_signals
 from mambairv2.training.state import State
 from mambairv2.training.step import step
 from mambairv2.training.validation import find_validation, validate_if_due
+from mambairv2.weights.packaged import AVERAGED
 from mambairv2.weights.save import save_model
 
-AVERAGED = "ema.safetensors"  # in the folder of a run
 ROLLBACKS = 3  # before a run is given up
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.header import first_bytes, is_safetensors, not_whole
 from mambairv2.weights.infer_config import config_of
 from mambairv2.weights.packaged import find_weights
-from mambairv2.weights.published_names import strip, to_ours
+from mambairv2.weights.published_names import ANCHOR, is_averaged, strip, to_ours
 
 State = dict[str, Tensor]
 """Tensors by name."""
-_CONTAINERS = ("params_ema", "params", "state_dict", "model", "net")
-"""Where a .pth keeps its tensors, the averaged ones first."""
+_DEEP = 4
+"""Levels of a .pth at which its tensors are looked for."""
 
 
 def load_model(
@@ -32,14 +33,17 @@ def load_model(
 ) -> MambaIRv2:
     """Load a network in evaluation mode from a packaged name (`sr-x2`), a file, or `hf://owner/repo/file`.
 
-    Reads safetensors and .pth in the published layout, with or without `params`, `params_ema` or a prefix
-    such as `module.`; variant, scale, channels and head are read off the tensors. Weights go to dtype
-    directly from the dtype they are stored in. No code in a file is ever run.
-    Raises WeightsError for a file that is missing, damaged, unsafe or of another network.
+    Reads safetensors and .pth in the published layout, under any key (`params`, `params_ema`, `generator`, …) and any
+    prefix (`module.`, …); of several networks in a file the averaged one is taken. Variant, scale, channels and head
+    are read off the tensors. Weights go to dtype directly from the dtype they are stored in. No code in a file is ever
+    run. Raises WeightsError for a file that is missing, damaged, unsafe or of another network, and for tensors that
+    are not finite.
     """
     path = find_weights(path_or_name)
     state, metadata = _read(path)
-    state = to_ours(strip(state, path))
+    state = strip(state, path)
+    _check_finite(state, path)
+    state = to_ours(state)
     model = _empty_model(config_of({name: tuple(t.shape) for name, t in state.items()}, metadata, path), path)
     _check_tensors(state, model.state_dict(), path)
     model.load_state_dict({name: t.to(device, dtype).contiguous() for name, t in state.items()}, assign=True)
@@ -71,6 +75,8 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
 def _read_torch(path: Path, head: bytes) -> State:
     if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch once wrote
         raise WeightsError(f"{path}: is not a weights file (it begins with {head[:8]!r})")
+    if _is_torchscript(path):
+        raise WeightsError(f"{path}: is a TorchScript program, not weights; save the state_dict of its network")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -81,12 +87,43 @@ def _read_torch(path: Path, head: bytes) -> State:
     except Exception as error:  # a damaged file fails in torch, zip and pickle in many ways
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise WeightsError(f"{path}: is damaged or not a PyTorch checkpoint ({reason}); fetch it again") from None
-    for name in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state_dict")
-    return {str(name): t for name, t in content.items() if isinstance(t, Tensor)}
+    found = _networks(content)
+    if not found:
+        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
+        raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {ANCHOR}; its keys: {keys})")
+    name = min(found, key=lambda name: (not is_averaged(name), name.count("/")))
+    return found[name]
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _networks(content: Mapping[object, object], path: str = "", depth: int = _DEEP) -> dict[str, State]:
+    """Return the mappings in a checkpoint that hold a network, by the keys that lead there: `state/params_ema`."""
+    tensors = {str(name): t for name, t in content.items() if isinstance(t, Tensor)}
+    found = {path: tensors} if any(name.endswith(ANCHOR) for name in tensors) else {}
+    for name, inner in content.items():
+        if isinstance(inner, Mapping) and depth:
+            found |= _networks(inner, f"{path}/{name}" if path else str(name), depth - 1)
+    return found
+
+
+def _check_finite(state: State, path: Path) -> None:
+    for name, tensor in state.items():
+        if (
+            tensor.is_floating_point()
+            and not torch.isfinite(tensor.to(torch.promote_types(tensor.dtype, torch.float32))).all()
+        ):
+            raise WeightsError(
+                f"{path}: {name} holds NaN or infinity, as after a training that diverged; take an earlier checkpoint"
+            )
 
 
 def _empty_model(config: MambaIRv2Config, path: Path) -> MambaIRv2:

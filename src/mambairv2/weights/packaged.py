@@ -8,6 +8,8 @@ from mambairv2.weights import hub
 from mambairv2.weights.errors import WeightsError
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
+AVERAGED = "ema.safetensors"
+"""The averaged weights in the folder of a training run."""
 
 
 def pretrained() -> dict[str, Path]:
@@ -16,7 +18,10 @@ def pretrained() -> dict[str, Path]:
 
 
 def find_weights(path_or_name: str | Path) -> Path:
-    """Return the file of a packaged name, a path or `hf://owner/repo/file`; raises WeightsError."""
+    """Return the file of a packaged name, a path or `hf://owner/repo/file`; raises WeightsError.
+
+    Of the folder of a training run it is the averaged weights.
+    """
     name = str(path_or_name)
     if name in pretrained():
         return pretrained()[name]
@@ -24,7 +29,9 @@ def find_weights(path_or_name: str | Path) -> Path:
         return hub.download(name)
     path = Path(path_or_name)
     if path.is_dir():
-        raise WeightsError(f"{path}: is a folder; give a .safetensors or .pth file")
+        if (path / AVERAGED).is_file():
+            return path / AVERAGED
+        raise WeightsError(f"{path}: is a folder without {AVERAGED}; give a .safetensors or .pth file")
     if not path.exists():
         known = ", ".join(pretrained()) or "none"
         raise WeightsError(f"{path}: no such weights; give a file, or one of the packaged names: {known}")

@@ -53,18 +53,27 @@ HEAD_NAMES: dict[Upsampler, Rules] = {
 # Buffers of the published code. This network computes them when it needs them.
 BUFFERS = re.compile(r"(relative_position_index|attn_mask)")
 
+ANCHOR = "conv_first.weight"
+"""The tensor by which a network is recognised."""
+
+
+def is_averaged(name: str) -> bool:
+    """Return whether a name says that weights are averaged over training, such as `params_ema` or `model-EMA.`."""
+    return bool(re.search(r"(^|[^a-z])(ema|averaged?|avg|swa)([^a-z]|$)", name.lower()))
+
 
 def strip(state: Mapping[str, Value], path: Path) -> dict[str, Value]:
     """Drop a common prefix (`module.`, `_orig_mod.`, …) and the buffers of the published code.
 
+    Of several networks the averaged one is taken, else the one with the shortest prefix.
+
     Raises WeightsError, naming the file, where there is no first convolution.
     """
-    anchor = "conv_first.weight"
-    prefixes = sorted({name[: -len(anchor)] for name in state if name.endswith(anchor)}, key=len)
+    prefixes = {name[: -len(ANCHOR)] for name in state if name.endswith(ANCHOR)}
     if not prefixes:
         some = ", ".join(list(state)[:3]) or "no tensors"
-        raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {anchor}; it has {some})")
-    prefix = prefixes[0]
+        raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {ANCHOR}; it has {some})")
+    prefix = min(prefixes, key=lambda prefix: (not is_averaged(prefix), len(prefix)))
     names = (name for name in state if name.startswith(prefix) and not BUFFERS.search(name))
     return {name[len(prefix) :]: state[name] for name in names}
 
