@@ -45,7 +45,7 @@ def _cut_files() -> Iterator[tuple[Bad, bytes]]:
     )
     tiled = vips(rgb).tiffsave_buffer(tile=True, tile_width=16, tile_height=16, compression="deflate")
     baseline = jpeg(rgb)
-    yield Bad("cut_end.jpg", "premature end", "fetch or export it again"), baseline[:-2]
+    yield Bad("cut_end.jpg", "premature end", "fetch or export it again"), baseline[:-12]
     yield Bad("cut_warned.jpg", "premature end", "again"), baseline[:2] + bytes(3) + baseline[2 : len(baseline) // 2]
     yield Bad("cut_tiled.tif", "", "fetch or export it again"), tiled[: len(tiled) // 2]
 

@@ -15,7 +15,7 @@ from mambairv2.images.arrays import quantise
 from mambairv2.images.canvas import Canvas
 from mambairv2.images.errors import ImageError
 from mambairv2.images.formats import SaveOptions
-from mambairv2.images.reading import from_array, open_picture
+from mambairv2.images.reading import from_array, open_pages, open_picture
 from mambairv2.images.writing import finish, output_depth, save
 from stand_in import load, picture, pixels
 
@@ -168,3 +168,18 @@ encoding.save(picture(300, 300, 3), Path(sys.argv[1]))
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SaveOptions(**options)
+
+
+@pytest.mark.parametrize("source", ["png", "lossy", "lossless", "moving"])
+def test_a_lossless_webp_stays_lossless(tmp_path, source):
+    image = picture(32, 32, 3)
+    if source == "moving":
+        image = image.copy()
+        image.set_type(pyvips.GValue.gint_type, "page-height", 16)
+    path = tmp_path / ("in.png" if source == "png" else "in.webp")
+    image.pngsave(str(path)) if source == "png" else image.webpsave(str(path), lossless=source != "lossy")
+    opened = open_pages(path)
+    for quality, kept in ((95, source in ("lossless", "moving")), (90, False), (100, True)):
+        made, _ = finish(image, opened, 1, tmp_path / "out.webp")
+        save(made, tmp_path / "out.webp", SaveOptions(quality=quality), opened)
+        assert (b"VP8L" in (tmp_path / "out.webp").read_bytes()) == kept

@@ -201,3 +201,26 @@ def test_threads_can_share_a_restorer():
 def test_devices_that_are_not_there_are_refused(name):
     with pytest.raises(ValueError, match=f"no device {name} here"):
         pick_device(name)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "file"])
+def test_a_picture_without_colour_stays_without(tmp_path, kind):
+    """A network whose channels differ must not tint a black-and-white picture that is stored as RGB."""
+    tool = restorer(2)
+    with torch.no_grad():
+        tool.model.kernel[0] *= 0.9
+    grey = pixels(20, 24, 1).repeat(3, axis=2)
+    if kind == "array":
+        made = tool.restore(grey)
+    elif kind == "tensor":
+        made = tool.restore(torch.from_numpy(grey).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+    else:
+        Image.fromarray(grey).save(tmp_path / "grey.png")
+        tool.restore_file(tmp_path / "grey.png", tmp_path / "out.png")
+        made = np.asarray(Image.open(tmp_path / "out.png"))
+    assert made.shape == (40, 48, 3)
+    assert (made == made[..., :1]).all()
+    coloured = grey.copy()
+    coloured[0, 0, 0] ^= 8
+    tinted = tool.restore(coloured)
+    assert (tinted != tinted[..., :1]).any()

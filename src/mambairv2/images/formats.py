@@ -70,7 +70,7 @@ class SaveOptions:
     """How an output file is encoded. Raises ValueError for a value out of range."""
 
     quality: int = 95
-    """JPEG and WebP, 1 to 100; 100 makes WebP lossless."""
+    """JPEG and WebP, 1 to 100; 100 makes WebP lossless, and so does 95 where the input is a lossless WebP."""
     compression: int = 6
     """PNG, 0 (none) to 9 (smallest); TIFF uses deflate unless it is 0."""
     strip: bool = False

@@ -11,12 +11,14 @@ import pyvips
 
 from mambairv2.images.bitmaps import open_bitmap
 from mambairv2.images.errors import ImageError, several
-from mambairv2.images.metadata import tiff
+from mambairv2.images.metadata import jpeg, tiff
 from mambairv2.images.unsupported import refusal
 
 _PAGED = ("tiff", "webp", "gif", "heif")
 """Formats whose files may hold several pages or frames, by the names of libvips' loaders."""
 _TIFF_MARKS = tiff.MARKS
+_END = b"\xff\xd9"
+"""The end mark of a JPEG, which cannot stand among its pixels."""
 
 
 def load(path: Path, **options: int) -> pyvips.Image:
@@ -33,6 +35,8 @@ def load(path: Path, **options: int) -> pyvips.Image:
     try:
         if (bitmap := open_bitmap(path)) is not None:
             return bitmap
+        if mark.startswith(b"\xff\xd8") and (mended := _with_end(path)) is not None:
+            return mended
         # Not by name: libvips caches files by name though they may change, and reads brackets in a name as options.
         source = pyvips.Source.new_from_file(str(path))
         image = pyvips.Image.new_from_source(source, "", fail_on="error", **options)
@@ -55,6 +59,29 @@ def load(path: Path, **options: int) -> pyvips.Image:
     if loader(image).startswith("svg"):
         raise ImageError(f"{path}: is a vector drawing, which needs no restoring; export it at the size you want")
     return image
+
+
+def _with_end(path: Path) -> pyvips.Image | None:
+    """Open a JPEG that lacks nothing but its end mark; None for any other file.
+
+    Its last bytes are looked at; only where they are no end mark, the whole file is, and decoded once.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 64))
+        if _END in file.read():
+            return None
+        start = jpeg.pixels_start(file)
+        file.seek(start)
+        rest = file.read()
+        if start == 0 or _END in rest:
+            return None
+        file.seek(0)
+        content = file.read() + _END
+    try:
+        pyvips.Image.new_from_buffer(content, "", fail_on="warning", access="sequential").avg()
+    except pyvips.Error:
+        return None
+    return pyvips.Image.new_from_buffer(content, "", fail_on="error")
 
 
 def page_count(image: pyvips.Image) -> int:

@@ -60,6 +60,24 @@ class Picture:
         self._check(values)
         return values
 
+    def is_colourless(self) -> bool:
+        """Tell whether an RGB picture holds nothing but grey, as scans of black-and-white prints do.
+
+        All of it is decoded unless its middle has colour. Raises ImageError when the file is damaged.
+        """
+        if self.channels == 1:
+            return False
+        height, width = self.size
+        middle = slice(height // 2, min(height // 2 + 16, height)), slice(width // 2, min(width // 2 + 16, width))
+        try:
+            part = _fetch(self.color, *middle)
+            if (part != part[..., :1]).any():
+                return False
+            red, green, blue = self.color.bandsplit()
+            return not bool(((red != green) | (red != blue)).max())
+        except pyvips.Error as error:
+            raise damaged(self.path, error) from error
+
     def _check(self, values: npt.NDArray[np.float32]) -> None:
         if not (values.min() >= 0 and values.max() <= 1):
             found = f"{values.min():g} to {values.max():g}" if np.isfinite(values).all() else "NaN or infinity"

@@ -23,6 +23,8 @@ _MARKS = (
     (rb"SIMPLE  =", "FITS"),
     (rb"AT&TFORM", "DjVu"),
     (rb"FUJIFILMCCD-RAW|....ftypcrx |II\x1a\0\0\0HEAPCCDR|IIRO|IIU\0", "camera raw"),
+    (rb"....ftyp(avis|msf1|hevc|hevx|hevm|hevs)", "AVIF or HEIC sequence"),
+    (rb"....ftyp(isom|iso\d|mp4.|qt  |M4V |avc1|3gp.|mmp4)", "video"),
     (rb".{12}CgBI", "PNG of iOS apps (CgBI)"),
 )
 """First bytes of files of which none is read, and what they are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyvips
@@ -78,10 +79,14 @@ def save(
 ) -> tuple[str, ...]:
     """Write an image in the format of the suffix, with the metadata of its pages, whole or not at all.
 
-    The file appears under its name once it is complete and on the disk; what was there before is replaced.
-    Returns notes for the user. Raises ImageError naming the file when it cannot be written.
+    A lossless WebP stays lossless unless a quality is chosen. The file appears under its name once it is complete
+    and on the disk; what was there before is replaced. Returns notes for the user. Raises ImageError naming the file
+    when it cannot be written.
     """
     options = options or SaveOptions()
+    if target.suffix.lower() == ".webp" and options.quality == SaveOptions.quality:
+        lossless = bool(pictures) and pictures[0].metadata.lossless
+        options = replace(options, quality=100 if lossless else options.quality)
     try:
         image, notes = _without_bad_profile(image, target, options)
         carried = [page.metadata for page in pictures] or [Metadata()]

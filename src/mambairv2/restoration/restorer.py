@@ -188,8 +188,9 @@ class Restorer:
         return Canvas(size, pages[0].channels, depth, target)
 
     def _fill(self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None) -> None:
-        """Restore the colour, page by page, row of tiles by row of tiles."""
+        """Restore the colour, page by page, row of tiles by row of tiles; a page without colour stays without."""
         for number, page in enumerate(pages):
+            grey = page.is_colourless()
 
             def read(rows: slice, columns: slice, page: Picture = page) -> Tensor:
                 return torch.from_numpy(page.region(rows, columns))
@@ -199,6 +200,7 @@ class Restorer:
                     progress(number * total + done, len(pages) * total)
 
             for rows in restore_rows(self._tile, read, grid, show):
+                rows = rows.mean(dim=0, keepdim=True).expand_as(rows) if grey else rows
                 canvas.add(quantise(rows.permute(1, 2, 0).numpy(), canvas.depth))
 
     @torch.inference_mode()

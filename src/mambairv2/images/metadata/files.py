@@ -62,8 +62,21 @@ def _read(file: IO[bytes], image: pyvips.Image) -> tuple[tiff.Page, ...]:
     elif mark.startswith(b"BM"):
         metadata = Metadata(density=_density_of_bmp(file))
     else:
-        metadata = Metadata(_blob(image, "exif-data"), _blob(image, "xmp-data"))
+        notes = ("only the still picture of a sequence",) if _is_sequence(file) and not _paged(image) else ()
+        metadata = Metadata(_blob(image, "exif-data"), _blob(image, "xmp-data"), notes=notes)
     return (tiff.Page(metadata, ""),)
+
+
+def _is_sequence(file: IO[bytes]) -> bool:
+    """Tell whether an AVIF or HEIC file says that it also holds a sequence."""
+    file.seek(0)
+    size, kind = struct.unpack(">I4s", file.read(8))
+    brands = file.read(min(max(size - 8, 0), 256))
+    return kind == b"ftyp" and any(brands[at : at + 4] in (b"avis", b"msf1") for at in range(0, len(brands), 4))
+
+
+def _paged(image: pyvips.Image) -> bool:
+    return bool(image.get_typeof("n-pages")) and int(image.get("n-pages")) > 1
 
 
 def _density_of_bmp(file: IO[bytes]) -> Density | None:

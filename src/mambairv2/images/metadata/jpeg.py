@@ -51,6 +51,15 @@ def read(file: IO[bytes]) -> Metadata:
     return Metadata(exif, xmp, resources, tuple(text), (), density, notes=tuple(dict.fromkeys(notes)))
 
 
+def pixels_start(file: IO[bytes]) -> int:
+    """Return where the pixels of a JPEG begin; 0 where they cannot be found."""
+    for _ in _segments(file):
+        pass
+    place = file.tell()
+    file.seek(place - 2)
+    return place if file.read(2) == b"\xff\xda" else 0
+
+
 def write(plain: Path, target: Path, metadata: Metadata) -> None:
     """Copy a JPEG that has no metadata but its profile with these."""
     with open(plain, "rb") as source, open(target, "wb") as out:

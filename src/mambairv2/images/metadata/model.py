@@ -41,5 +41,7 @@ class Metadata:
     density: Density | None = None
     orientation: int = 1
     """EXIF orientation of the pixels in the file, 1 to 8."""
+    lossless: bool = False
+    """Whether the pixels of a WebP are stored without loss."""
     notes: tuple[str, ...] = ()
     """What was found and cannot be carried over, for the user to read."""

@@ -18,11 +18,16 @@ LARGEST = 2**26
 def read(file: IO[bytes]) -> Metadata:
     """Read the metadata of a WebP file."""
     found = {b"EXIF": b"", b"XMP ": b""}
+    lossless = False
     for kind, size, start in _chunks(file):
+        if kind == b"ANMF":  # a frame: 16 bytes of place and time, then chunks of its own
+            file.seek(start + 16)
+            lossless |= file.read(4) == b"VP8L"
+        lossless |= kind == b"VP8L"
         if kind in found and size <= LARGEST:
             file.seek(start)
             found[kind] = file.read(size)
-    return Metadata(found[b"EXIF"].removeprefix(b"Exif\0\0"), found[b"XMP "])
+    return Metadata(found[b"EXIF"].removeprefix(b"Exif\0\0"), found[b"XMP "], lossless=lossless)
 
 
 def write(plain: Path, target: Path, metadata: Metadata) -> None:
