@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mambairv2.cli import data, evaluate, info, models, reproduce, restore, train
+from mambairv2.cli.check import command as check
 
 app = typer.Typer(
     name="mambairv2",
@@ -45,6 +46,7 @@ def _main(
 
 app.command()(restore.restore)
 app.command()(info.info)
+app.command()(check.check)
 app.command()(models.models)
 app.command()(train.train)
 app.command()(evaluate.evaluate)

@@ -1,6 +1,7 @@
 """Which backend runs an operation: the one place that decides.
 
-`auto` takes the fastest backend that can run for the tensors at hand. A backend that is named and cannot run raises.
+`auto` takes the fastest backend that can run for the tensors at hand; the Triton kernels only once they have passed
+their check on this GPU (`triton_verdict`). A backend that is named is not checked, and raises if it cannot run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mambairv2.ops import triton_support
+from mambairv2.ops import triton_support, triton_verdict
 from mambairv2.ops.library import loader
 
 ScanBackend = Literal["auto", "reference", "chunked", "native", "triton"]
@@ -43,7 +44,7 @@ def scan_backend(u: Tensor, wanted: ScanBackend = "auto", states: int = 1) -> st
     if _native_runs(u.device) and u.dtype in loader.DTYPES and states <= loader.MAX_STATES:
         return "native"
     if u.device.type == "cuda" and triton_support.takes_scan(u, states):
-        return "triton"
+        return "triton" if triton_verdict.agrees(triton_support.SCAN, u.device, u.dtype) else "chunked"
     return "chunked"
 
 
@@ -56,7 +57,7 @@ def attention_backend(qkv: Tensor, window: int, wanted: AttentionBackend = "auto
     if _native_runs(qkv.device) and window == WINDOW and qkv.dtype in loader.DTYPES:
         return "native"
     if qkv.device.type == "cuda" and triton_support.takes_attention(qkv, window, heads):
-        return "triton"
+        return "triton" if triton_verdict.agrees(triton_support.WINDOW_ATTENTION, qkv.device, qkv.dtype) else "sdpa"
     return "sdpa"
 
 

@@ -13,6 +13,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WINDOW = 16
 MAX_STATES = 64
 MAX_HEAD_DIM = 64
+SCAN, WINDOW_ATTENTION = "selective scan", "window attention"
+"""The operations that have kernels."""
 # Programs wanted at once: a few for each processor of a large GPU; the same on any, so that sums are too.
 PROGRAMS = 1024
 FUSED = {"enable_fp_fusion": True}  # said, since Triton warns where it is not
