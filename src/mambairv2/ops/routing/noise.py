@@ -21,6 +21,8 @@ def exponential(seeds: Tensor, count: int, dtype: torch.dtype, *, backend: Dense
     if index_backend(seeds.device, backend) == "native":
         noise: Tensor = _noise(seeds, count, dtype)
         return noise
+    if seeds.device.type == "mps":  # which has no float64
+        return exponential(seeds.cpu(), count, dtype).to(seeds.device)
     x = seeds[:, None] + torch.arange(1, count + 1, device=seeds.device) * _GAMMA
     x = (x ^ _shifted(x, 30)) * _FIRST
     x = (x ^ _shifted(x, 27)) * _SECOND
