@@ -17,7 +17,7 @@ from mambairv2.images.alpha import bleed
 from mambairv2.images.arrays import DEPTHS, Samples, peak
 from mambairv2.images.errors import ImageError, damaged, explain, several
 from mambairv2.images.formats import MAX_PIXELS
-from mambairv2.images.loading import load, loader, page_count
+from mambairv2.images.loaders.loading import load, loader, page_count
 from mambairv2.images.metadata.files import main_pages, read_pages
 from mambairv2.images.metadata.model import Metadata
 from mambairv2.images.picture import Picture

@@ -1,6 +1,7 @@
 """The table of metadata: every kind, in and out of every format, is kept and true, or told."""
 
 import struct
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from images.metadata.inputs import ASCII, DPI, HAS, IPTC, THUMBNAIL, write_input
 from mambairv2.images.arrays import quantise
 from mambairv2.images.canvas import Canvas
 from mambairv2.images.formats import SaveOptions
-from mambairv2.images.metadata.table import HELD, WORDS
+from mambairv2.images.metadata.table import HELD, KINDS, WORDS
 from mambairv2.images.reading import open_picture
 from mambairv2.images.writing import finish, output_depth, save
 
@@ -112,3 +113,12 @@ def test_nothing_is_made_up(tmp_path, source, suffix):
         assert not image.getexif().get_ifd(34665)
         assert not {282, 283, 296, 531} & set(image.getexif())
         assert not image.info.get("comment")
+
+
+def test_the_documents_show_the_table():
+    text = (Path(__file__).parents[3] / "docs" / "metadata.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.split("## Files with")[0].splitlines() if line[:1] == "|"]
+    assert rows[0][1:] == [f"`{suffix}`" for suffix in HELD]
+    for kind, (_, *cells) in zip(KINDS, rows[2:], strict=True):
+        for suffix, cell in zip(HELD, cells, strict=True):
+            assert (cell in ("kept", "made true")) == (kind in HELD[suffix]), (kind, suffix)

@@ -1,0 +1,1 @@
+"""Files opened by libvips, and bitmaps that it does not read."""
