@@ -11,8 +11,8 @@ import pyvips
 
 from mambairv2.images.errors import ImageError, several
 from mambairv2.images.loaders.bitmaps import open_bitmap
-from mambairv2.images.unsupported import refusal
 from mambairv2.images.metadata import jpeg, tiff
+from mambairv2.images.unsupported import refusal
 
 _PAGED = ("tiff", "webp", "gif", "heif")
 """Formats whose files may hold several pages or frames, by the names of libvips' loaders."""
