@@ -4,12 +4,19 @@ import os
 import subprocess
 import sys
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+def search_path():
+    """The paths of this process as they are now: pytest adds the folder of a test when it collects it."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": search_path()}
 
 
 def run_python(code, *arguments, **environment):
     """Run a script and return what it prints; fails with its errors unless it ends well."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, env={**ENVIRONMENT, **environment}, capture_output=True, text=True)
+    given = {**ENVIRONMENT, "PYTHONPATH": search_path(), **environment}
+    done = subprocess.run(command, env=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
