@@ -114,3 +114,15 @@ def test_a_picture_without_colour_is_known(tmp_path):
     for name, values, expected in (("grey", grey, True), ("tinted", tinted, False), ("rgb", eight(scene()), False)):
         (tmp_path / name).write_bytes(pillow(values, "PNG"))
         assert open_picture(tmp_path / name).is_colourless() == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
+def test_a_jpeg_that_lacks_more_than_its_end_mark_is_refused(tmp_path, options):
+    noisy = np.clip(scene(3, 40, 56) + np.random.default_rng(0).normal(0, 0.1, (40, 56, 3)), 0, 1)
+    content = jpeg(eight(noisy), **options)
+    for cut in (4, 5, 8, 20, 100, len(content) // 3):
+        (tmp_path / "a.jpg").write_bytes(content[:-cut])
+        opened = None
+        with pytest.raises(ImageError, match="is damaged or cut short"):
+            opened = open_picture(tmp_path / "a.jpg").region(slice(0, 40), slice(0, 56))
+        assert opened is None

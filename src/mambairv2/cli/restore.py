@@ -35,6 +35,7 @@ def restore(
     quality: Annotated[int, options.Quality] = 95,
     compression: Annotated[int, options.Compression] = 6,
     strip: Annotated[bool, options.Strip] = False,
+    keep_hidden: Annotated[bool, options.KeepHidden] = False,
     suffix: Annotated[str | None, options.Suffix] = None,
     skip_existing: Annotated[bool, options.SkipExisting] = False,
     overwrite: Annotated[bool, options.Overwrite] = False,
@@ -70,7 +71,7 @@ def restore(
     from mambairv2.cli.restore_view import RestoreView
     from mambairv2.images.formats import SaveOptions
 
-    reading = Reading(SaveOptions(quality, compression, strip), page, max_pixels)
+    reading = Reading(SaveOptions(quality, compression, strip, keep_hidden), page, max_pixels)
     existing = Existing(overwrite, skip_existing, fresh)
     with stoppable(), ExitStack() as stack:
         with refusing():

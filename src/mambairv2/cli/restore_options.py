@@ -51,6 +51,11 @@ Quality = typer.Option(
 Compression = typer.Option(
     min=0, max=9, help="Compression of PNG and TIFF, from 0 (none) to 9 (smallest).", rich_help_panel=_WRITING
 )
+KeepHidden = typer.Option(
+    "--keep-hidden",
+    help="Keep the colour of fully transparent pixels, as textures need it.",
+    rich_help_panel=_WRITING,
+)
 Strip = typer.Option("--strip", help="Leave out all metadata but the colour profile.", rich_help_panel=_WRITING)
 Suffix = typer.Option(help="Added to the names of outputs, such as _big.", rich_help_panel=_WRITING)
 SkipExisting = typer.Option("--skip-existing", help="Leave outputs that exist as they are.", rich_help_panel=_WRITING)

@@ -75,6 +75,8 @@ class SaveOptions:
     """PNG, 0 (none) to 9 (smallest); TIFF uses deflate unless it is 0."""
     strip: bool = False
     """Leave metadata out. The colour profile stays: colours would be wrong without it."""
+    keep_hidden: bool = False
+    """Keep the colour of fully transparent pixels, for textures, rather than fill it in from visible ones."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

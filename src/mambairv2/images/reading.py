@@ -42,10 +42,13 @@ def open_picture(path: str | Path, *, page: int | None = None, max_pixels: int =
     return pictures[0]
 
 
-def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> tuple[Picture, ...]:
+def open_pages(
+    path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS, keep_hidden: bool = False
+) -> tuple[Picture, ...]:
     """Open every page of a TIFF or frame of an animation, or the one that `page` chooses, as `open_picture`.
 
     Returns pictures of one size, kind and profile; most files hold one. max_pixels counts all of them.
+    keep_hidden: leave the colour of fully transparent pixels as it is, rather than fill it in from visible ones.
     """
     path = Path(path)
     try:
@@ -69,7 +72,7 @@ def open_pages(path: str | Path, *, page: int | None = None, max_pixels: int = M
             turn = int(part.get("orientation")) if part.get_typeof("orientation") else 1
             if len(told) == count and told[number].icclab:
                 part = _from_icclab(part)
-            pictures.append(_split(path, part.autorot(), replace(one, orientation=turn)))
+            pictures.append(_split(path, part.autorot(), replace(one, orientation=turn), keep_hidden))
         if page is None and len(numbers) < count:
             left = count - len(numbers)
             note = f"{left} page{'s' * (left > 1)} marked as thumbnail or mask left out"
@@ -115,7 +118,7 @@ def from_array(samples: Samples) -> Picture:
     return _split(Path("array"), image.copy(interpretation="b-w" if channels < 3 else "srgb"), Metadata())
 
 
-def _split(path: Path, image: pyvips.Image, metadata: Metadata) -> Picture:
+def _split(path: Path, image: pyvips.Image, metadata: Metadata, keep_hidden: bool = False) -> Picture:
     """Split an upright image into colour, grey or RGB, and alpha."""
     alpha: pyvips.Image | None = None
     notes: tuple[str, ...] = ()
@@ -136,7 +139,7 @@ def _split(path: Path, image: pyvips.Image, metadata: Metadata) -> Picture:
         raise ImageError(f"{path}: has {image.bands} bands of colour; only grey (1) and RGB (3) can be restored")
     if alpha is not None:
         alpha = alpha.cast(image.format)
-        image = bleed(image, alpha)
+        image = image if keep_hidden else bleed(image, alpha)
     return Picture(path, image, alpha, notes, metadata)
 
 

@@ -123,7 +123,8 @@ class Restorer:
         naming the file, and MemoryError when no tile is small enough.
         """
         start, target = time.perf_counter(), Path(target)
-        pictures = open_pages(source, page=page, max_pixels=max_pixels)
+        hidden = options is not None and options.keep_hidden
+        pictures = open_pages(source, page=page, max_pixels=max_pixels, keep_hidden=hidden)
         depth, size = output_depth(target, pictures, self.scale), pictures[0].size
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
