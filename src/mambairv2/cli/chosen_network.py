@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mambairv2.cli.rehearsal import rehearse
 from mambairv2.files.storage import sha256
 from mambairv2.restoration.grid import Grid
 from mambairv2.tasks import TaskName, weights_name
@@ -44,7 +45,7 @@ class ChosenNetwork:
 
         Raises WeightsError for weights that are damaged, ValueError for a device that is not there, and MemoryError.
         """
-        rehearse(lambda: self._load(device))
+        _rehearse(lambda: self._load(device))
         restorer = self._load(device)
         from mambairv2.ops import slow_note
 
@@ -75,3 +76,36 @@ def choose_network(
     Grid((1, 1), config.upscale, tile if isinstance(tile, int) else None, overlap, config.window_size)
     mark = f"_x{config.upscale}" if config.upscale > 1 else "_restored" if weights else f"_{task}"
     return ChosenNetwork(name, mark, tile, overlap, self_ensemble)
+
+
+def _rehearse(load: Callable[[], object]) -> None:
+    """Raise MemoryError where a limit on the address space (`ulimit -v`) leaves no room for `load`.
+
+    Libraries that find no memory while they are loaded end the process, and nothing can catch that. So a forked child
+    loads first, and only where there is such a limit. A ValueError counts as loaded: `load` raises it here again.
+    """
+    if not _limited():
+        return
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            load()
+            status = 0
+        except ValueError:
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1] != 0:
+        raise MemoryError("the limit on the address space (ulimit -v) leaves no room to load the network")
+
+
+def _limited() -> bool:
+    if sys.platform == "win32" or not hasattr(os, "fork"):
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
