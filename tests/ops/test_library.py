@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mambairv2.ops.routing.prompts import neighbour_order
 STRUCTS = Path(__file__).parents[2] / "csrc/abi/structs.h"
 PYTHON_NAMES = {"in": "inside", "out": "outside"}  # of LinearArgs; `in` is a keyword
 
+sanitized = pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer ends the process")
 native = pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 
 
@@ -71,6 +73,7 @@ def threads(request):
 
 
 @native
+@sanitized
 @pytest.mark.usefixtures("threads")
 def test_no_memory_in_a_kernel_is_a_memory_error():
     label = torch.zeros(8, 5, dtype=torch.int64)

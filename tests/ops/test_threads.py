@@ -110,17 +110,28 @@ def run(script: str, **environment: str) -> None:
     assert done.returncode == 0, (done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("own", ["", "1"], ids=["openmp", "own"])
-@pytest.mark.parametrize("script", [SAME_ON_ANY_NUMBER, THREADS_STAY, SEVERAL_CALLERS, GOES_ON_AFTER_A_FAILURE])
+sanitized = pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer ends the process")
+pools = pytest.mark.parametrize("own", ["", "1"], ids=["openmp", "own"])
+
+
+@pools
+@pytest.mark.parametrize("script", [SAME_ON_ANY_NUMBER, THREADS_STAY, SEVERAL_CALLERS])
 def test_pool(script, own):
     run(script, MAMBAIRV2_OWN_POOL=own)
+
+
+@pools
+@sanitized
+def test_pool_after_a_failure(own):
+    run(GOES_ON_AFTER_A_FAILURE, MAMBAIRV2_OWN_POOL=own)
 
 
 def test_own_pool_is_made_again_after_a_fork():
     run(AFTER_A_FORK, MAMBAIRV2_OWN_POOL="1")
 
 
-@pytest.mark.parametrize("own", ["", "1"], ids=["openmp", "own"])
+@pools
+@sanitized
 def test_where_no_thread_can_be_made_one_does_all(own):
     """OpenMP itself would end the process."""
     run(NO_MORE_THREADS, MAMBAIRV2_OWN_POOL=own)
