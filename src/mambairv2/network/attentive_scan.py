@@ -63,6 +63,8 @@ class AttentiveStateSpaceModule(nn.Module):
 
     def _reset_scan(self) -> None:
         """Initial values of the scan: A = -(1..N), steps log-uniform in [1e-3, 1e-1]."""
+        if self.dt_bias.is_meta:
+            return  # there are no values, and PyTorch would load hundreds of modules to compute none
         nn.init.kaiming_uniform_(self.x_proj_weight[0], a=math.sqrt(5))
         for i in range(1, self.x_proj_weight.shape[0]):
             nn.init.kaiming_uniform_(self.x_proj_weight[i], a=math.sqrt(5))

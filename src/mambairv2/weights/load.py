@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
+from mambairv2.weights.blueprint import blueprint
 from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.header import first_bytes, is_safetensors, not_whole
 from mambairv2.weights.infer_config import config_of
@@ -128,8 +129,7 @@ def _check_finite(state: State, path: Path) -> None:
 
 def _empty_model(config: MambaIRv2Config, path: Path) -> MambaIRv2:
     try:
-        with torch.device("meta"):
-            return MambaIRv2(config)
+        return blueprint(config)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         if "bad_alloc" in str(error):
             raise MemoryError("not enough memory for the network") from None
