@@ -21,6 +21,7 @@ test-extras: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror csrc/*/*.h csrc/*/*.cpp
 	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.installed-dev
