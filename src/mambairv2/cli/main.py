@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mambairv2.cli import data, evaluate, info, models, reproduce, restore, train
+from mambairv2.cli import data, info, models, restore, train
 from mambairv2.cli.check import command as check
+from mambairv2.cli.measuring import evaluate, reproduce
 
 app = typer.Typer(
     name="mambairv2",

@@ -29,7 +29,7 @@ def check(
         from rich.console import Console
 
         from mambairv2.cli.check import machine, view
-        from mambairv2.cli.measuring import check_outputs
+        from mambairv2.cli.measuring.shared import check_outputs
         from mambairv2.files.atomic import write_whole
 
         check_outputs([report] if report else [])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mambairv2.cli.exits import telling
-from mambairv2.cli.measuring import (
+from mambairv2.cli.measuring.shared import (
     Device,
     Limit,
     Sets,

@@ -1,0 +1,1 @@
+"""The commands that measure: `evaluate` and `reproduce`, and what they share."""
