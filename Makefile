@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*/*)
 
-.PHONY: demo test test-extras lint types docs kernel clean
+.PHONY: always demo test test-extras lint types docs kernel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -39,7 +39,7 @@ clean:
 	rm -rf $(VENV) build .demo
 
 # A stamp is older than what it was installed from: install again. The kernels are compiled once: an extra adds packages only.
-$(VENV)/.installed: $(SOURCES) | $(BIN)/pip
+$(VENV)/.installed: $(SOURCES) $(VENV)/.modules | $(BIN)/pip
 	@echo "Installing mambairv2 into $(VENV) (PyTorch is a large download)"
 	@$(INSTALL) --editable .
 	@$(BIN)/python -c "$$KERNEL_NOTE"
@@ -52,6 +52,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) 'mambairv2[dev]'
 	@touch $@
+
+# The installation in place knows modules by their files: install again when a file comes, goes or becomes a folder.
+$(VENV)/.modules: always | $(BIN)/pip
+	@find src -name '*.py' | sort | cmp -s - $@ || find src -name '*.py' | sort > $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c "$$PYTHON_CHECK"
