@@ -15,13 +15,15 @@ SIZES = {"embed_dim": 12, "d_state": 2, "num_tokens": 4, "inner_rank": 3, "windo
 TINY = {**SIZES, "depths": [1, 1], "num_heads": [2, 2]}
 
 
-def tiny(iterations=6, model=None, data=None, keep=None, **changes):
+def tiny(iterations=6, model=None, data=None, keep=None, teacher=None, phases=(), **changes):
     return Recipe.model_validate(
         {
             "seed": 5,
             "model": {"overrides": TINY, **(model or {})},
             "data": {"patch": 8, **(data or {})},
             "train": {"iterations": iterations, "total_batch": 4, "lr": 1e-3, **changes},
+            "teacher": teacher or {},
+            "phases": phases,
             "keep": {"log_every": 1, "checkpoint_every": 2, "validate_every": 0, **(keep or {})},
         }
     )

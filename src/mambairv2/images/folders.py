@@ -14,18 +14,23 @@ SUFFIXES = frozenset(READABLE)
 """Suffixes of images."""
 
 
+def data_roots() -> list[Path]:
+    """Return where relative paths are looked for: the working directory, then the folder that $MAMBAIRV2_DATA names."""
+    root = os.environ.get(DATA)
+    return [Path(), *([Path(root)] if root else [])]
+
+
 def find_data(path: str | Path) -> Path:
     """Find a data folder: from the working directory, then below the folder that $MAMBAIRV2_DATA names.
 
     Raises FileNotFoundError naming every place that was looked at.
     """
-    root = os.environ.get(DATA)
-    places = [Path(path), *([Path(root) / path] if root else [])]
+    places = [root / path for root in data_roots()]
     for place in places:
         if place.is_dir():
             return place
     looked = " and ".join(str(place.absolute()) for place in places)
-    raise FileNotFoundError(f"no folder {path} (looked at {looked}{'' if root else f'; {DATA} is not set'})")
+    raise FileNotFoundError(f"no folder {path} (looked at {looked}{'' if len(places) > 1 else f'; {DATA} is not set'})")
 
 
 def is_image(path: Path) -> bool:

@@ -83,16 +83,20 @@ class AttentiveStateSpaceModule(nn.Module):
                 bound = 1 / table.num_embeddings
                 nn.init.uniform_(table.weight, -bound, bound)
 
-    def forward(self, x: Tensor, generator: Generators = None) -> Tensor:
-        """Mix the tokens; x is normalised, H and W are free."""
-        routed = self._route(x.flatten(1, 2), generator) if self.has_prompts else None
+    def forward(self, x: Tensor, generator: Generators = None, routed: Routed | None = None) -> Tensor:
+        """Mix the tokens; x is normalised, H and W are free. routed: labels and prompts chosen by the caller."""
+        if self.has_prompts and routed is None:
+            routed = self._route(x.flatten(1, 2), generator)
         u = self.in_proj(to_image(x))
         u = to_tokens(u * torch.sigmoid(self.position(u)))
         return self.out_proj(self.out_norm(self._mix(u, routed)))
 
-    def fused(self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None) -> Tensor:
+    def fused(
+        self, x: Tensor, norm: nn.LayerNorm, generator: Generators = None, routed: Routed | None = None
+    ) -> Tensor:
         """Return x + self(norm(x)), each line in one kernel; equal but for rounding."""
-        routed = self._route_fused(x.flatten(1, 2), norm, generator) if self.has_prompts else None
+        if self.has_prompts and routed is None:
+            routed = self._route_fused(x.flatten(1, 2), norm, generator)
         into, taps, dense = affine_of(self.in_proj), affine_of(self.position), self.backends.dense
         u = conv_block(x, norm_of(norm), (into[0].flatten(1), into[1]), taps, "sigmoid", backend=dense)
         y, out = self._mix(u, routed), affine_of(self.out_proj)
@@ -122,6 +126,10 @@ class AttentiveStateSpaceModule(nn.Module):
         scan = (u, dt, self.dt_weight[0], A, B, C, self.D, bias)
         y = low_rank_scan(*scan, order=order, backend=backends.scan, dense=backends.dense)
         return y + P if self.config.prompt_target == "y" else y
+
+    def prompts_of(self, label: Tensor) -> Routed:
+        """Return labels (B, L) with their prompts of the pool."""
+        return label, F.embedding(label, self.pool_left.weight @ self.pool_right.weight)
 
     def _route(self, tokens: Tensor, generator: Generators) -> Routed:
         """Route normalised tokens (B, L, E) to prompts of the pool."""

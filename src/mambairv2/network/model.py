@@ -118,9 +118,8 @@ class MambaIRv2(nn.Module):
         """
         height, width = self._check(image)
         check_generators(generator, len(image))
-        mean = image.new_tensor(RGB_MEAN if self.config.in_channels == 3 else (0.0,)).view(1, -1, 1, 1)
-        x = (mirror_pad(image, self.config.window_size) - mean) * self.config.img_range
-        features = self.conv_first(x.contiguous(memory_format=torch.channels_last))
+        x = normalize(mirror_pad(image, self.config.window_size), self.config)
+        features = self.conv_first(x)
         y = self.norm_first(to_tokens(features))
         for group in self.groups:
             y = group(y, generator)
@@ -128,7 +127,7 @@ class MambaIRv2(nn.Module):
         y = self.head(y)
         if self.config.upscale == 1:
             y = y + x
-        y = y / self.config.img_range + mean
+        y = y / self.config.img_range + _mean(image, self.config)
         return y[:, :, : height * self.config.upscale, : width * self.config.upscale]
 
     def _check(self, image: Tensor) -> tuple[int, int]:
@@ -160,6 +159,16 @@ class MambaIRv2(nn.Module):
             assert isinstance(group, AttentiveStateSpaceGroup)
             group.checkpointing = enabled
         return self
+
+
+def normalize(image: Tensor, config: MambaIRv2Config) -> Tensor:
+    """Shift an image in [0, 1] by the mean colour and scale it, as the network sees it: (B, C, H, W) → (B, C, H, W)."""
+    x = (image - _mean(image, config)) * config.img_range
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _mean(image: Tensor, config: MambaIRv2Config) -> Tensor:
+    return image.new_tensor(RGB_MEAN if config.in_channels == 3 else (0.0,)).view(1, -1, 1, 1)
 
 
 def mirror_pad(image: Tensor, multiple: int) -> Tensor:

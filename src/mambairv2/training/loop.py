@@ -108,7 +108,8 @@ def _batches(state: State) -> Iterator[Batch]:
 
 def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, reporter: Reporter) -> bool:
     """Take a step and write a line of the log where one is due; returns whether to stop."""
-    rate = learning_rate(state.recipe.train, state.iteration)
+    goal = state.recipe.goal(state.iteration)
+    rate = learning_rate(goal.train, state.iteration - goal.start)
     images = state.recipe.stage(state.iteration)[1]
     start = time.perf_counter()
     loss, stop = step(state, batches, wants_stop)

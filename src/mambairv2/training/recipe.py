@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ else:
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -122,10 +124,62 @@ class TrainPart(_Part):
     """Decay of the averaged weights, which are validated and saved; it rises from 0.1 in the first iterations."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """float32, or mixed precision with bfloat16 or float16."""
+    sampled: bool = True
+    """Draw each token's prompt, as published. False takes the likeliest, as in restoring; the routing then learns from
+    a teacher's labels only."""
     checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     nan_patience: Positive = 10
     """Steps in a row without a finite loss and gradient before the run goes back to its last checkpoint."""
+
+
+class TeacherPart(_Part):
+    """A trained network to learn from (distillation), and the weight of each term of the loss."""
+
+    weights: str = ""
+    """A file, looked for as `folders` are, or a packaged name; empty for no teacher."""
+    truth: Weight = 1.0
+    """Weight of the distance (`loss`) between output and target."""
+    outputs: Weight = 0.0
+    """Weight of the distance (`loss`) between output and the teacher's output. The scales must be the same."""
+    features: Weight = 0.0
+    """Weight of the feature term: each attention, scan and feed-forward runs on the teacher's input to it, and its
+    squared error is divided by the energy of the teacher's change. Summed over all of them. Groups are compared where
+    depths differ, and the teacher's principal channels where it has more."""
+    routing: Weight = 0.0
+    """Weight of the cross-entropy between each layer's routing and the teacher's prompts, summed over layers. The
+    depths and the number of prompts must be the same."""
+
+
+class Phase(_Part):
+    """Another loss and learning rate, from an iteration on until the next phase.
+
+    Keys that are left out are as in [train] and [teacher]. The schedule and Adam's moments begin again.
+    """
+
+    start: Annotated[int, Field(ge=0)]
+    """The first iteration of the phase."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    final_lr: Weight | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    clip: Weight | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None
+    sampled: bool | None = None
+    truth: Weight | None = None
+    outputs: Weight | None = None
+    features: Weight | None = None
+    routing: Weight | None = None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The settings that hold during one phase, or during the whole run if it has none."""
+
+    start: int
+    """The first iteration of the phase."""
+    train: TrainPart
+    """`iterations` is the length of the phase."""
+    teacher: TeacherPart
 
 
 class KeepPart(_Part):
@@ -158,6 +212,8 @@ class Recipe(_Part):
     model: ModelPart = ModelPart()
     data: DataPart = DataPart()
     train: TrainPart
+    teacher: TeacherPart = TeacherPart()
+    phases: list[Phase] = []
     keep: KeepPart = KeepPart()
 
     @model_validator(mode="after")
@@ -165,6 +221,36 @@ class Recipe(_Part):
         if (self.data.task == "sr") != (self.model.upscale > 1):
             raise ValueError(f"task {self.data.task!r} does not fit upscale {self.model.upscale}")
         return self
+
+    @model_validator(mode="after")
+    def _every_phase_can_learn(self) -> Self:
+        starts = [phase.start for phase in self.phases]
+        if twice := [start for start in starts if starts.count(start) > 1]:
+            raise ValueError(f"two phases start at {twice[0]}")
+        for goal in self.goals():
+            at, part = f"from iteration {goal.start} on", goal.teacher
+            if goal.train.iterations < 1:
+                raise ValueError(f"a phase starts at {goal.start}, after the last iteration")
+            if not (part.truth or part.outputs or part.features or part.routing):
+                raise ValueError(f"{at} there is nothing to learn: every weight of the loss is 0")
+            if (part.outputs or part.features or part.routing) and not part.weights:
+                raise ValueError(f"outputs, features and routing ({at}) need the weights of a teacher")
+        return self
+
+    def goal(self, iteration: int) -> Goal:
+        """Return the settings of the phase that an iteration is in."""
+        starts = sorted(phase.start for phase in self.phases)
+        phase = max((p for p in self.phases if p.start <= iteration), key=lambda p: p.start, default=Phase(start=0))
+        end = next((start for start in starts if start > iteration), self.train.iterations)
+        given = phase.model_dump(exclude_none=True)
+        train = {key: value for key, value in given.items() if key in TrainPart.model_fields}
+        teacher = {key: value for key, value in given.items() if key in TeacherPart.model_fields}
+        train["iterations"] = end - phase.start
+        return Goal(phase.start, self.train.model_copy(update=train), self.teacher.model_copy(update=teacher))
+
+    def goals(self) -> list[Goal]:
+        """Return the settings of every phase, in order."""
+        return [self.goal(start) for start in sorted({0, *(phase.start for phase in self.phases)})]
 
     def stage(self, iteration: int) -> tuple[int, int]:
         """Return (patch, total batch) at an iteration."""

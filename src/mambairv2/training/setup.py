@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +13,20 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
-from mambairv2.images.folders import find_data
+from mambairv2.images.folders import data_roots, find_data
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training.checkpoint import checkpoints, load_checkpoint
 from mambairv2.training.data.image_cache import open_cache
-from mambairv2.training.data.patches import Patches, micro_batches, share
+from mambairv2.training.data.patches import Batch, Patches, micro_batches, share
+from mambairv2.training.distillation import Teacher, check_teacher, principal_channels
 from mambairv2.training.ema import start_averages
 from mambairv2.training.log import Reporter, peak_memory_mb
-from mambairv2.training.loss import loss_of
+from mambairv2.training.objective import Objective
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.state import State
 from mambairv2.training.warm_start import fit_head, warm_start
 from mambairv2.weights.errors import WeightsError
-from mambairv2.weights.load import load_state
+from mambairv2.weights.load import load_model, load_state
 from mambairv2.weights.packaged import find_weights
 
 
@@ -77,12 +79,14 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
         raise ValueError(f"{started} processes were started for --devices {options.devices} --nodes {options.nodes}")
     share(recipe.smallest_batch(), 0, world)
     mixed = recipe.train.precision
+    partial = recipe.teacher.weights or not all(goal.train.sampled for goal in recipe.goals())
+    strategy = "ddp_find_unused_parameters_true" if partial else "ddp"  # not every step has gradients for all weights
     precision = Precision() if mixed == "32-true" else _Mixed(mixed, accelerator)
     fabric = Fabric(
         accelerator=accelerator,
         devices=options.devices,
         num_nodes=options.nodes,
-        strategy="ddp" if world > 1 else "auto",
+        strategy=strategy if world > 1 else "auto",
         plugins=[precision],
     )
     fabric.launch()
@@ -111,12 +115,20 @@ def open_patches(recipe: Recipe, options: Options, reporter: Reporter) -> Patche
 
 
 def check_start(recipe: Recipe) -> None:
-    """See that the weights to start from exist, before images are decoded; raises ValueError."""
-    if recipe.model.start_from:
+    """See that the weights to start from and to learn from exist, before images are decoded; raises ValueError."""
+    for key, name in (("start_from", recipe.model.start_from), ("teacher", teacher_weights(recipe))):
         try:
-            find_weights(recipe.model.start_from)
+            if name:
+                find_weights(name)
         except WeightsError as error:
-            raise ValueError(f"start_from: {error}") from None
+            raise ValueError(f"{key}: {error}") from None
+
+
+def teacher_weights(recipe: Recipe) -> str:
+    """Return the file or packaged name of the recipe's teacher; empty if there is none."""
+    name = recipe.teacher.weights
+    files = [root / name for root in data_roots()]
+    return next((str(file) for file in files if file.is_file()), name)
 
 
 def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
@@ -127,10 +139,7 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
     part = recipe.model
     torch.manual_seed(recipe.seed)
     network = MambaIRv2(part.config())
-    batches = (
-        torch.utils.data.default_collate([patches[2**31, 8 * number + slot, recipe.data.patch] for slot in range(8)])
-        for number in range(25)
-    )
+    batches = _first_batches(recipe, patches, 25)
     if not part.start_from:
         if part.warm_start:
             warm_start(network, batches)
@@ -146,6 +155,29 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
     return network
 
 
+def _first_batches(recipe: Recipe, patches: Patches, count: int) -> Iterator[Batch]:
+    """Batches of eight patches that no step takes."""
+    for number in range(count):
+        keys = [(2**31, 8 * number + slot, recipe.data.patch) for slot in range(8)]
+        yield torch.utils.data.default_collate([patches[key] for key in keys])
+
+
+def build_teacher(recipe: Recipe, network: MambaIRv2, patches: Patches) -> Teacher | None:
+    """Load the recipe's teacher, if it has one; raises ValueError for one that cannot teach the network."""
+    parts = [goal.teacher for goal in recipe.goals()]
+    if not recipe.teacher.weights:
+        return None
+    teacher = load_model(teacher_weights(recipe))
+    features = any(part.features or part.routing for part in parts)
+    outputs, routing = any(part.outputs for part in parts), any(part.routing for part in parts)
+    check_teacher(network, teacher, outputs=outputs, features=features, routing=routing)
+    width = network.config.embed_dim
+    if not features or width == teacher.config.embed_dim:
+        return Teacher(teacher)
+    images = (source for source, _ in _first_batches(recipe, patches, 4))
+    return Teacher(teacher, principal_channels(teacher, images, width))
+
+
 def setup(fabric: Fabric, precision: Precision, recipe: Recipe, run: Path, patches: Patches) -> State:
     """Put the network, the optimizer and the averaged weights on the device."""
     network = build_network(recipe, patches)
@@ -153,9 +185,12 @@ def setup(fabric: Fabric, precision: Precision, recipe: Recipe, run: Path, patch
     part = recipe.train
     fused = part.precision != "16-mixed"  # Fabric cannot clip what a fused step would unscale
     optimizer = torch.optim.Adam(network.parameters(), part.lr, part.betas, fused=fused)
-    model, wrapped = fabric.setup(network, optimizer)
+    teacher = build_teacher(recipe, network, patches)
+    if teacher:
+        teacher.to(fabric.device)
+    model, wrapped = fabric.setup(Objective(network, teacher), optimizer)
     ema = start_averages(network)
-    return State(fabric, precision, recipe, run, network, model.train(), wrapped, patches, ema)
+    return State(fabric, precision, recipe, run, network, model.train(), wrapped, patches, ema, teacher)
 
 
 def resume(state: State, options: Options, reporter: Reporter) -> None:
@@ -198,7 +233,7 @@ def estimate(state: State) -> tuple[float, float]:
     for _ in range(3):
         start = time.perf_counter()
         with fabric.no_backward_sync(state.model):  # type: ignore[arg-type]
-            loss = loss_of(recipe.train, state.model(source), target)
+            loss = state.model(source, target, None, recipe.goal(state.iteration))
             fabric.backward(loss)
         loss.item()
         seconds.append(time.perf_counter() - start)

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.precision import Precision
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training.checkpoint import Content
 from mambairv2.training.data.patches import Patches
+from mambairv2.training.distillation import Teacher
 from mambairv2.training.ema import Averages
 from mambairv2.training.recipe import Recipe
 
@@ -27,10 +28,11 @@ class State:
     recipe: Recipe
     run: Path
     network: MambaIRv2
-    model: torch.nn.Module  # the network as Fabric wraps it
+    model: torch.nn.Module  # the network with its loss, as Fabric wraps it
     optimizer: torch.optim.Optimizer
     patches: Patches
     ema: Averages
+    teacher: Teacher | None = None
     iteration: int = 0
     skipped: int = 0
     streak: int = 0  # bad steps in a row
@@ -46,6 +48,7 @@ class State:
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
+            "basis": self.teacher and self.teacher.basis,
             **{name: getattr(self, name) for name in _COUNTERS},
         }
 
@@ -56,6 +59,8 @@ class State:
         self.precision.load_state_dict(content["precision"])  # type: ignore[arg-type]
         for name, tensor in content["ema"].items():  # type: ignore[attr-defined]
             self.ema[name].copy_(tensor)
+        if self.teacher and (basis := content.get("basis")) is not None:
+            self.teacher.basis = basis.to(self.fabric.device)  # type: ignore[attr-defined]
         for name in _COUNTERS:
             setattr(self, name, content[name])
         self.streak = 0

@@ -14,7 +14,6 @@ import torch
 
 from mambairv2.training.data.patches import Batch, Key, micro_batches
 from mambairv2.training.ema import update_averages
-from mambairv2.training.loss import loss_of
 from mambairv2.training.schedule import learning_rate
 from mambairv2.training.state import State
 
@@ -27,8 +26,11 @@ def step(state: State, batches: Iterator[Batch], wants_stop: bool = False) -> tu
     """
     fabric, recipe = state.fabric, state.recipe
     total = recipe.stage(state.iteration)[1]
+    goal = recipe.goal(state.iteration)
+    if state.iteration == goal.start:
+        state.optimizer.state.clear()  # moments of another loss, perhaps a hundred times as steep, would stall this one
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(recipe.train, state.iteration)
+        group["lr"] = learning_rate(goal.train, state.iteration - goal.start)
     pieces = micro_batches(recipe, state.iteration, fabric.global_rank, fabric.world_size)
     loss_sum = torch.zeros((), device=fabric.device)
     for number, keys in enumerate(pieces):
@@ -36,21 +38,21 @@ def step(state: State, batches: Iterator[Batch], wants_stop: bool = False) -> tu
         draws = routing_generators(state, keys)
         more = number < len(pieces) - 1
         with fabric.no_backward_sync(state.model, enabled=more):  # type: ignore[arg-type]
-            loss = loss_of(recipe.train, state.model(source, draws), target)
+            loss = state.model(source, target, draws, goal)
             loss = loss * (len(keys) * fabric.world_size / total)
             # The absolute value has a zero gradient at NaN: make it show.
             fabric.backward(loss * (1 + 0 * loss.detach()))
         loss_sum += loss.detach()
-    largest = recipe.train.clip or math.inf
+    largest = goal.train.clip or math.inf
     norm = fabric.clip_gradients(state.model, state.optimizer, max_norm=largest, error_if_nonfinite=False)
     assert norm is not None
     facts = torch.stack((loss_sum, loss_sum.new_tensor(float(wants_stop)), norm.to(loss_sum)))
     loss_mean, stop, length = fabric.all_reduce(facts, reduce_op="mean").tolist()  # type: ignore[union-attr]
-    _apply(state, loss_mean, length)
+    _apply(state, loss_mean, length, goal.train.ema)
     return loss_mean, stop > 0
 
 
-def _apply(state: State, loss: float, norm: float) -> None:
+def _apply(state: State, loss: float, norm: float, ema: float) -> None:
     """Step and average, unless the loss or the gradient is not finite."""
     good = math.isfinite(loss) and math.isfinite(norm)
     scaled = state.recipe.train.precision == "16-mixed"
@@ -58,7 +60,7 @@ def _apply(state: State, loss: float, norm: float) -> None:
         state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if good:
-        update_averages(state.ema, state.network, state.recipe.train.ema, state.iteration)
+        update_averages(state.ema, state.network, ema, state.iteration)
     overflow = scaled and math.isfinite(loss)
     state.streak = 0 if good or overflow else state.streak + 1
     state.skipped += not good
