@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mambairv2.images.arrays import quantise
-from mambairv2.images.errors import ImageError
+from mambairv2.images.errors import ImageError, damaged
 from mambairv2.images.reading import from_array, open_picture
 from stand_in import picture, pixels
 
@@ -167,3 +167,9 @@ def test_a_damaged_file_opens_or_is_an_image_error(tmp_path_factory, cut, flips)
 def test_arrays_that_are_no_image_are_refused(values):
     with pytest.raises(ValueError, match="an image is"):
         from_array(values)
+
+
+def test_lack_of_memory_is_not_taken_for_damage(tmp_path):
+    error = pyvips.Error("unable to read", "glib: Error creating thread: Resource temporarily unavailable\n")
+    with pytest.raises(MemoryError, match=r"not enough memory .*Error creating thread"):
+        damaged(tmp_path / "a.png", error)

@@ -24,12 +24,22 @@ def several(path: Path, count: int, wanted: str = "choose one") -> ImageError:
 
 
 def damaged(path: Path, error: pyvips.Error) -> ImageError:
-    """Return the error for a file whose content libvips cannot decode: damaged, or of a kind that it does not know."""
+    """Return the error for a file whose content libvips cannot decode: damaged, or of a kind that it does not know.
+
+    Raises MemoryError where libvips lacks memory.
+    """
+    check_memory(error)
     if told := refusal(path, f"{error.message} {error.detail}"):
         return ImageError(told)
     said = reason(error)
     said = "" if said.startswith("unable to ") else f" ({said})"
     return ImageError(f"{path}: is damaged or cut short{said}; fetch or export it again")
+
+
+def check_memory(error: pyvips.Error) -> None:
+    """Raise MemoryError if libvips failed for lack of memory."""
+    if any(symptom in str(error) for symptom in ("Error creating thread", "out of memory")):
+        raise MemoryError(f"not enough memory ({reason(error)})") from error
 
 
 def reason(error: pyvips.Error) -> str:

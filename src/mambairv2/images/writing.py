@@ -13,7 +13,7 @@ from mambairv2.files.atomic import replacing
 from mambairv2.images.alpha import enlarge
 from mambairv2.images.arrays import DEPTHS, Depth
 from mambairv2.images.encoding import encode
-from mambairv2.images.errors import ImageError, reason, several, writing
+from mambairv2.images.errors import ImageError, check_memory, reason, several, writing
 from mambairv2.images.formats import FORMATS, SaveOptions, cannot_write
 from mambairv2.images.metadata import files as metadata
 from mambairv2.images.metadata.model import Metadata
@@ -94,6 +94,7 @@ def save(
         with writing(target), replacing(target) as temporary:
             metadata.write(lambda path: encode(image, path, options), temporary, carried)
     except pyvips.Error as error:
+        check_memory(error)
         with writing(target):
             _probe(target.parent)
         message = f"{target}: cannot be written: {reason(error)}"
