@@ -1,4 +1,4 @@
-"""TODO network.reconstruction."""
+"""Reconstruction heads: from features to the image."""
 
 from __future__ import annotations
 
