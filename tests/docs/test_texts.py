@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import click
 import pytest
 import typer
 
@@ -33,7 +32,7 @@ def command_options() -> dict[str, set[str]]:
     """Return the options of every command of ours, by its words."""
     found: dict[str, set[str]] = {}
 
-    def walk(command: click.Command, name: str) -> None:
+    def walk(command, name):
         found[name] = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help", "-h"}
         for sub, other in getattr(command, "commands", {}).items():
             walk(other, f"{name} {sub}")
