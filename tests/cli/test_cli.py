@@ -53,7 +53,7 @@ def test_one_file_goes_beside_itself(photos, weights):
 
 
 def test_what_a_long_file_takes_is_told_before_it_begins(photos, weights, monkeypatch):
-    monkeypatch.setattr("mambairv2.cli.restore_view.LONG", 0)
+    monkeypatch.setattr("mambairv2.cli.restore.view.LONG", 0)
     monkeypatch.setattr("mambairv2.restoration.forecast.MEASURED", 1)
     monkeypatch.setattr("mambairv2.ops.slow_note", lambda device: None)
     line = run("restore", photos / "a.png", "--weights", weights).stderr

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from mambairv2.cli import data, info, models, restore, train
+from mambairv2.cli import data, info, models, train
 from mambairv2.cli.check import command as check
 from mambairv2.cli.measuring import evaluate, reproduce
+from mambairv2.cli.restore import command as restore
 
 app = typer.Typer(
     name="mambairv2",

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mambairv2.cli import restore_options as options
 from mambairv2.cli.exits import FAILED, complain, refusing, stoppable
+from mambairv2.cli.restore import options
 from mambairv2.images.formats import MAX_PIXELS
 
 if TYPE_CHECKING:
     from mambairv2.batch.outcome import Reading
-    from mambairv2.cli.restore_plan import RestorePlan
-    from mambairv2.cli.restore_view import RestoreView
+    from mambairv2.cli.restore.plan import RestorePlan
+    from mambairv2.cli.restore.view import RestoreView
     from mambairv2.restoration.planning import Tile
     from mambairv2.restoration.restorer import Restorer
 
@@ -67,8 +67,8 @@ def restore(
     from mambairv2.batch.jobs import Naming
     from mambairv2.batch.outcome import Reading
     from mambairv2.cli.chosen_network import choose_network
-    from mambairv2.cli.restore_plan import Existing, plan_run
-    from mambairv2.cli.restore_view import RestoreView
+    from mambairv2.cli.restore.plan import Existing, plan_run
+    from mambairv2.cli.restore.view import RestoreView
     from mambairv2.images.formats import SaveOptions
 
     reading = Reading(SaveOptions(quality, compression, strip, keep_hidden), page, max_pixels)
