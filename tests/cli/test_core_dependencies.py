@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import mambairv2
+from mambairv2.installation import install_extra
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.save import save_model
@@ -62,9 +63,10 @@ def test_it_runs_with_the_core_dependencies(folder, command):
     assert "Set5" in ended.stdout + ended.stderr
 
 
-def test_training_names_the_extra_that_is_missing(folder):
+def test_training_names_the_extra_that_is_missing(folder, monkeypatch):
+    monkeypatch.chdir(folder)
     (folder / "mine.toml").write_text("[train]\niterations = 1")
     ended = run(folder, "train", "mine.toml")
     assert ended.returncode == 1
-    assert ended.stderr.endswith(" is not installed; `pip install 'mambairv2[train]'`\n")
+    assert ended.stderr.endswith(f" is not installed; {install_extra('train')}\n")
     assert ended.stderr.startswith("error: ")

@@ -4,6 +4,7 @@ import pytest
 import typer
 
 from mambairv2.cli.exits import telling
+from mambairv2.installation import install_extra
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from mambairv2.cli.exits import telling
             "a.png: no such file or directory; check the name",
         ),
         (FileNotFoundError("no folder a"), 1, "no folder a"),
-        (ModuleNotFoundError("", name="pydantic"), 1, "pydantic is not installed; `pip install 'mambairv2[train]'`"),
+        (ModuleNotFoundError("", name="pydantic"), 1, f"pydantic is not installed; {install_extra('train')}"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

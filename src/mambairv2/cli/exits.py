@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import typer
 
+from mambairv2.installation import install_extra
+
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
@@ -46,7 +48,7 @@ def telling(code: int = FAILED) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("lightning_fabric", "pydantic", "tensorboard", "tomli"):
             raise
-        complain(f"{error.name} is not installed; `pip install 'mambairv2[train]'`")
+        complain(f"{error.name} is not installed; {install_extra('train')}")
         raise typer.Exit(code) from None
     except OSError as error:
         from mambairv2.images.errors import explain

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambairv2.files.atomic import PREFIX
+from mambairv2.installation import install_extra, install_packages
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
 """Stores where an uploaded file appears once it is complete. Elsewhere it is uploaded beside, then renamed."""
-_EXTRAS = {"s3": "'mambairv2[s3]'", "s3a": "'mambairv2[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
+_LIBRARIES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
+"""What fsspec needs for stores that have no extra."""
 
 
 class PlaceError(ValueError):
@@ -231,8 +233,11 @@ def _reaching(place: str) -> Iterator[None]:
     except PermissionError as error:
         raise PlaceError(f"{place}: access denied ({_first_line(error)}); check the credentials") from error
     except ImportError as error:
-        needed = _EXTRAS.get(place.partition("://")[0])
-        remedy = f"pip install {needed}" if needed else _first_line(error)
+        scheme = place.partition("://")[0]
+        if scheme in ("s3", "s3a"):
+            remedy = install_extra("s3")
+        else:
+            remedy = install_packages(_LIBRARIES[scheme]) if scheme in _LIBRARIES else _first_line(error)
         raise PlaceError(f"{place}: needs a library that is not installed; {remedy}") from error
     except Exception as error:  # every store has errors of its own
         raise PlaceError(f"{place}: cannot be reached ({type(error).__name__}: {_first_line(error)})") from error

@@ -9,6 +9,8 @@ import shutil
 import torch
 from torch import Tensor
 
+from mambairv2.installation import install_packages
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WINDOW = 16
 MAX_STATES = 64
@@ -23,7 +25,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 def _reason() -> str | None:
     if importlib.util.find_spec("triton") is None:
-        return "triton is not installed; pip install triton (Linux)"
+        return f"triton is not installed; {install_packages('triton')} (Linux)"
     if INTERPRETED:
         return None
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mambairv2.installation import install_extra
 from mambairv2.weights.errors import WeightsError
 
 SCHEME = "hf://"
@@ -14,7 +15,9 @@ def download(address: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise WeightsError(f"{address}: needs `pip install 'mambairv2[hub]'`") from None
+        raise WeightsError(
+            f"{address}: needs huggingface-hub, which is not installed; {install_extra('hub')}"
+        ) from None
     owner, _, rest = address.removeprefix(SCHEME).partition("/")
     repo, _, file = rest.partition("/")
     if not (owner and repo and file):

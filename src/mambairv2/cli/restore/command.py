@@ -11,6 +11,7 @@ import typer
 from mambairv2.cli.exits import FAILED, complain, refusing, stoppable
 from mambairv2.cli.restore import options
 from mambairv2.images.formats import MAX_PIXELS
+from mambairv2.installation import install_extra
 
 if TYPE_CHECKING:
     from mambairv2.batch.outcome import Reading
@@ -76,7 +77,7 @@ def restore(
     with stoppable(), ExitStack() as stack:
         with refusing():
             if engine == "ray" and importlib.util.find_spec("ray") is None:
-                raise ValueError("--engine ray needs `pip install 'mambairv2[ray]'`")
+                raise ValueError(f"--engine ray needs Ray, which is not installed; {install_extra('ray')}")
             if whole and tile is not None:
                 raise ValueError("--tile and --whole contradict each other; give one of them")
             side: Tile = "whole" if whole else "auto" if tile is None else tile
