@@ -20,7 +20,7 @@ import torch
 
 from mambairv2.evaluation.evaluate import Result, evaluate, mean
 from mambairv2.evaluation.plan import Plan
-from mambairv2.evaluation.report import BASE, pair, table
+from mambairv2.evaluation.report import pair, table
 from mambairv2.files.atomic import write_whole
 from mambairv2.images.folders import find_data
 from mambairv2.tasks import TASKS
@@ -73,7 +73,7 @@ def make_card(name: str, weights: Path, recipe: Recipe, log: list[Line], results
 
 def figures_table(results: list[Result]) -> str:
     """PSNR / SSIM by test set and protocol: ours, the input's, published ones."""
-    base = BASE[results[0].protocol.task]
+    base = TASKS[results[0].protocol.task].baseline
     methods = list(dict.fromkeys(m for r in results for m in r.published if m.startswith("MambaIRv2")))
     rows = [["set", "protocol", "PSNR / SSIM", base, "gain", *(f"published {m}" for m in methods)]]
     for r in results:
@@ -119,7 +119,7 @@ def curve(card: Card, log: list[Line]) -> bytes:
         (drawn,) = axes.plot(*zip(*points, strict=True), marker="o", label=f"{key.removesuffix('/psnr')}, EMA weights")
         for f in card.sets:
             if card.task == "sr" and f.set == key.removesuffix("/psnr"):  # others are measured at several levels
-                label = f"{BASE[card.task]} {f.base_psnr:.2f}"
+                label = f"{TASKS[card.task].baseline} {f.base_psnr:.2f}"
                 axes.axhline(f.base_psnr, color=drawn.get_color(), linestyle="--", label=label)
     axes.set(title=card.name, xlabel="iteration", ylabel="validation PSNR [dB]")
     axes.grid(alpha=0.3)

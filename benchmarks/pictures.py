@@ -26,13 +26,14 @@ from mambairv2.evaluation.evaluate import restored
 from mambairv2.evaluation.metrics import luma, psnr
 from mambairv2.evaluation.plan import Plan
 from mambairv2.evaluation.protocol import Case, Protocol, cases
-from mambairv2.evaluation.report import BASE, table
+from mambairv2.evaluation.report import table
 from mambairv2.files.atomic import write_whole
 from mambairv2.images.arrays import Pixels
 from mambairv2.images.folders import find_data
 from mambairv2.images.pixels import to_channels
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.restorer import Restorer
+from mambairv2.tasks import TASKS
 from mambairv2.weights.load import load_model
 from mambairv2.weights.packaged import PRETRAINED, pretrained
 from mambairv2.weights.read_config import read_metadata
@@ -98,7 +99,7 @@ def crops(name: str, image: Pixels, case: Case, protocol: Protocol) -> list[Crop
         top, left = (int(side) + protocol.border for side in corner)
         panels = tuple(p[top : top + SIDE, left : left + SIDE] for p in (case.baseline, image, case.target))
         base_psnr, own_psnr = (psnr(panel, panels[2], protocol.compared) for panel in panels[:2])
-        base = f"{BASE[protocol.task]}{f' {protocol.level}' if protocol.level else ''}"
+        base = f"{TASKS[protocol.task].baseline}{f' {protocol.level}' if protocol.level else ''}"
         captions = f"{base}: {base_psnr:.2f} dB", f"{name}: {own_psnr:.2f} dB", f"{case.name}, {where}"
         made.append(Crop(captions, panels))
     return made
@@ -128,7 +129,7 @@ def draw(rows: list[Crop]) -> bytes:
 
 def section(name: str, rows: list[list[str]], by_hand: str) -> str:
     """What docs/pictures.md has on one network."""
-    heads = ["image", "protocol", "PSNR [dB]", BASE[rows[0][1].split()[0]], "gain"]
+    heads = ["image", "protocol", "PSNR [dB]", TASKS[rows[0][1].split()[0]].baseline, "gain"]
     picture = f"![{name}: crops of the input, the result and the original](pictures/{name}.webp)"
     return f"## {name}\n\n{table([heads, *rows])}\n\n{picture}\n\n{by_hand}".rstrip() + "\n"
 
@@ -146,7 +147,7 @@ def make(name: str, data: Path) -> None:
     """Restore, measure and draw; nothing is written before all is measured."""
     model, task = load_model(name), read_metadata(name).get("task")
     restorer = Restorer(model, "cpu", tile="whole")
-    if task not in BASE:
+    if task not in TASKS:
         raise ValueError(f"{PRETRAINED / name}.safetensors: does not say its task; save it with one, as `train` does")
     grey = model.config.in_channels == 1
     plan = Plan(data, task, model.config.upscale, [SET], grey=grey)

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from mambairv2.evaluation.evaluate import Restore, Score, evaluate_set, mean, whole_images
-from mambairv2.evaluation.plan import LEVELS
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.evaluation.report import table
 from mambairv2.files.atomic import write_whole
 from mambairv2.images.folders import find_data
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
+from mambairv2.tasks import TASKS
 from mambairv2.weights.load import load_model
 from mambairv2.weights.read_config import read_metadata
 
@@ -89,7 +89,7 @@ def main() -> None:
     try:
         model, task = load_model(options.weights), read_metadata(options.weights).get("task", "sr")
         channels = model.config.in_channels
-        protocol = Protocol(task, model.config.upscale, LEVELS[task][0], channels)
+        protocol = Protocol(task, model.config.upscale, (TASKS[task].levels or (0,))[0], channels)
 
         folder = (options.data or find_data("data/test")) / options.set
 

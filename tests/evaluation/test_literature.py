@@ -1,6 +1,7 @@
 """Published figures are found by task, scale, level and test set."""
 
-from mambairv2.evaluation.literature import SETS, published
+from mambairv2.evaluation.literature import published
+from mambairv2.tasks import TASKS
 
 
 def test_published_figures_are_whole():
@@ -10,4 +11,4 @@ def test_published_figures_are_whole():
     assert published("sr", 2, 0, 3, True, "Mine") == {}
     for scale in (2, 3, 4):
         for light in (True, False):
-            assert all(len(published("sr", scale, 0, 3, light, name)) >= 3 for name in SETS["sr"])
+            assert all(len(published("sr", scale, 0, 3, light, name)) >= 3 for name in TASKS["sr"].sets)

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from mambairv2.cli.main import app
 from mambairv2.evaluation import paper_tables as reproduce
-from mambairv2.evaluation.literature import SETS
 from mambairv2.evaluation.paper_tables import TABLES, Network, document, fits, measure_all
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.network.complexity import Cost
 from mambairv2.network.config import VARIANTS, MambaIRv2Config, variant
 from mambairv2.network.model import MambaIRv2
+from mambairv2.tasks import TASKS
 from mambairv2.weights.save import save_model
 from stand_in import picture
 
@@ -121,7 +121,7 @@ def test_a_network_of_no_table_is_told(sets):
 
 def test_nothing_missing_is_told(sets, monkeypatch):
     """Where every table has weights and test sets, the last section says that nothing is missing."""
-    for name in (*SETS["sr"], "Urban100", "Manga109"):
+    for name in (*TASKS["sr"].sets, "Urban100", "Manga109"):
         if name != "Set5":
             (sets / name).mkdir(exist_ok=True)
             picture(24, 26, 3).write_to_file(str(sets / name / "a.png"))

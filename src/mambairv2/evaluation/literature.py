@@ -6,18 +6,12 @@ and SwinIR (ICCVW 2021). Those treat the one grey image of Set14 as RGB, which r
 
 from __future__ import annotations
 
-from mambairv2.tasks import TaskName
+from mambairv2.tasks import TASKS, Level, TaskName
 
 Figure = tuple[float, float | None]
 """PSNR, and SSIM where it is published."""
 Table = dict[str, tuple[Figure, ...]]
-"""By method, one figure a test set, in the order of `SETS`."""
-
-SETS: dict[TaskName, tuple[str, ...]] = {
-    "sr": ("Set5", "Set14", "BSD100", "Urban100", "Manga109"),
-    "denoise": ("CBSD68", "Kodak24", "McMaster", "Urban100"),
-    "jpeg": ("classic5", "LIVE1"),
-}
+"""By method, one figure a test set, in the order of `Task.sets`."""
 
 _LIGHT: dict[int, Table] = {
     2: {
@@ -140,16 +134,16 @@ ABLATIONS: dict[str, tuple[dict[str, bool | str], tuple[Figure, ...]]] = {
 }
 
 
-def published(task: TaskName, scale: int, level: int, channels: int, light: bool, name: str) -> dict[str, Figure]:
+def published(task: TaskName, scale: int, level: Level, channels: int, light: bool, name: str) -> dict[str, Figure]:
     """Return the figures of other methods on one test set, by method; empty where none are known.
 
     channels: figures are known for colour super-resolution and denoising (3) and grey JPEG (1). light: super-resolution
     networks of under a million parameters, or else the larger ones.
     """
     tables = {"sr": _LIGHT if light else _CLASSIC, "denoise": _DENOISE, "jpeg": _JPEG}
-    expected = 1 if task == "jpeg" else 3
-    names = [known.lower() for known in SETS[task]]
-    if name.lower() not in names or channels != expected:
+    names = [known.lower() for known in TASKS[task].sets]
+    at = level if TASKS[task].levels else scale
+    if name.lower() not in names or channels != TASKS[task].channels or isinstance(at, str):
         return {}
-    table = tables[task].get(scale if task == "sr" else level, {})
+    table = tables.get(task, {}).get(at, {})
     return {method: row[names.index(name.lower())] for method, row in table.items()}

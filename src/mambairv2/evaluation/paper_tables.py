@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mambairv2.evaluation.evaluate import Score, evaluate, mean
-from mambairv2.evaluation.literature import ABLATION_SETS, ABLATIONS, COSTS, SETS, Figure, published
-from mambairv2.evaluation.plan import LEVELS, Plan, find_set
+from mambairv2.evaluation.literature import ABLATION_SETS, ABLATIONS, COSTS, Figure, published
+from mambairv2.evaluation.plan import Plan, find_set
 from mambairv2.evaluation.protocol import Protocol
-from mambairv2.evaluation.report import BASE, pair, table
+from mambairv2.evaluation.report import pair, table
 from mambairv2.network.complexity import cost
 from mambairv2.network.config import VARIANTS, MambaIRv2Config, Variant, variant
 from mambairv2.network.model import MambaIRv2
-from mambairv2.tasks import TaskName
+from mambairv2.tasks import TASKS, TaskName
 
 PAPER: dict[Variant, str] = {
     "light": "MambaIRv2-light",
@@ -38,7 +38,7 @@ class PaperTable:
         """Return what is published, by method and test set."""
         task, scale, level = self.protocol.task, self.protocol.scale, self.protocol.level
         methods: dict[str, dict[str, Figure]] = {}
-        for name in SETS[task]:
+        for name in TASKS[task].sets:
             found = published(task, scale, level, self.protocol.channels, self.light, name)
             for method, figure in found.items():
                 methods.setdefault(method, {})[name] = figure
@@ -53,8 +53,8 @@ class PaperTable:
 TABLES = (
     *(PaperTable(f"Light super-resolution ×{s}", Protocol("sr", s), light=True) for s in (2, 3, 4)),
     *(PaperTable(f"Classic super-resolution ×{s}", Protocol("sr", s)) for s in (2, 3, 4)),
-    *(PaperTable(f"Colour denoising, σ {s}", Protocol("denoise", level=s)) for s in LEVELS["denoise"]),
-    *(PaperTable(f"Grey JPEG, quality {q}", Protocol("jpeg", level=q, channels=1)) for q in LEVELS["jpeg"]),
+    *(PaperTable(f"Colour denoising, σ {s}", Protocol("denoise", level=s)) for s in TASKS["denoise"].levels),
+    *(PaperTable(f"Grey JPEG, quality {q}", Protocol("jpeg", level=q, channels=1)) for q in TASKS["jpeg"].levels),
 )
 
 
@@ -88,7 +88,7 @@ Means = dict[tuple[str, Protocol, str], Score]  # by name of the weights, protoc
 
 def available(data: Path, task: TaskName, wanted: Sequence[str] = ()) -> list[str]:
     """Return the task's test sets that are there, of those wanted (empty: all), in the paper's order."""
-    return [name for name in SETS[task] if (not wanted or name in wanted) and (data / name).is_dir()]
+    return [name for name in TASKS[task].sets if (not wanted or name in wanted) and (data / name).is_dir()]
 
 
 def measure_all(
@@ -111,7 +111,7 @@ def measure_all(
         sets = available(data, network.task, wanted)
         if not sets or not fits(network):
             continue
-        scale, grey = network.config.upscale, network.task == "jpeg"
+        scale, grey = network.config.upscale, TASKS[network.task].channels == 1
         plan = Plan(data, network.task, scale, sets, grey=grey, tile=tile, limit=limit)
         for result in evaluate(network.model, plan, seen):
             means[network.name, result.protocol, result.name] = mean(result.scores)
@@ -120,7 +120,7 @@ def measure_all(
 
 def fits(network: Network) -> bool:
     """Tell whether some table takes a network: grey ones for JPEG alone."""
-    colours = network.config.in_channels == 3 or network.task == "jpeg"
+    colours = network.config.in_channels == 3 or TASKS[network.task].channels == 1
     return colours and any(paper.takes(network) for paper in TABLES)
 
 
@@ -150,7 +150,7 @@ def document(networks: Sequence[Network], means: Means, data: Path, notes: Seque
 
 
 def _filled(paper: PaperTable, networks: Sequence[Network], means: Means) -> str:
-    names = SETS[paper.protocol.task]
+    names = TASKS[paper.protocol.task].sets
     figures = paper.figures()
     rows = [["method", *names]]
     rows += [[method, *(_figure(row.get(name)) for name in names)] for method, row in figures.items()]
@@ -159,7 +159,7 @@ def _filled(paper: PaperTable, networks: Sequence[Network], means: Means) -> str
         scores = {name: means.get((network.name, paper.protocol, name)) for name in names}
         if number == 0:  # the same for all networks
             base = [(s.base_psnr, s.base_ssim) if s else None for s in scores.values()]
-            rows.append([f"{BASE[paper.protocol.task]}, measured", *map(_figure, base)])
+            rows.append([f"{TASKS[paper.protocol.task].baseline}, measured", *map(_figure, base)])
         rows.append([f"ours: {network.name}", *_measured(scores)])
         reference = network.reference() if network.reference() in figures else PAPER["base"]
         if reference in figures:
@@ -226,8 +226,8 @@ def _missing(networks: Sequence[Network], means: Means, data: Path) -> list[str]
         task = paper.protocol.task
         measured = {name for _, protocol, name in means if protocol == paper.protocol}
         own = [n for n in networks if fits(n) and paper.takes(n)]
-        absent = [name for name in SETS[task] if name not in available(data, task)]
-        skipped = [name for name in SETS[task] if name not in measured and name not in absent]
+        absent = [name for name in TASKS[task].sets if name not in available(data, task)]
+        skipped = [name for name in TASKS[task].sets if name not in measured and name not in absent]
         if not own:
             lines.append(f"- {paper.title}: no weights")
         elif absent:

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambairv2.evaluation.literature import SETS
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.images.folders import is_image
-from mambairv2.tasks import TaskName
-
-LEVELS: dict[TaskName, tuple[int, ...]] = {"sr": (0,), "denoise": (15, 25, 50), "jpeg": (10, 30, 40)}
+from mambairv2.tasks import TASKS, Level, TaskName
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class Plan:
     scale: int = 1
     sets: Sequence[str] = ()
     """Names of test sets; empty: see `folders`."""
-    levels: Sequence[int] = ()
-    """σ of the noise in levels of 255, or JPEG qualities; empty takes those of the paper."""
+    levels: Sequence[Level] = ()
+    """σ of the noise in levels of 255, JPEG qualities, or names of strengths; empty takes those of the task."""
     grey: bool = False
     """Whether test images are turned grey first."""
     tile: int = 0
@@ -37,19 +34,21 @@ class Plan:
     def protocols(self) -> list[Protocol]:
         """Return one protocol a level."""
         channels = 1 if self.grey else 3
-        return [Protocol(self.task, self.scale, level, channels) for level in self.levels or LEVELS[self.task]]
+        return [
+            Protocol(self.task, self.scale, level, channels) for level in self.levels or TASKS[self.task].levels or (0,)
+        ]
 
     def folders(self) -> list[Path]:
         """Return the folders of the test sets.
 
-        They are those that `sets` names, or else the paper's for the task, or else `data` itself if it is a test set,
+        They are those that `sets` names, or else the usual ones of the task, or else `data` itself if it is a test set,
         or else each folder in it. Raises FileNotFoundError for a set or a folder that is not there.
         """
         if self.sets:
             return [find_set(self.data, name) for name in self.sets]
         if not self.data.is_dir():
             raise FileNotFoundError(f"no folder {self.data}")
-        usual = [self.data / name for name in SETS[self.task] if (self.data / name).is_dir()]
+        usual = [self.data / name for name in TASKS[self.task].sets if (self.data / name).is_dir()]
         if usual or _is_set(self.data):
             return usual or [self.data]
         return [folder for folder in _subfolders(self.data) if any(map(is_image, folder.rglob("*")))]

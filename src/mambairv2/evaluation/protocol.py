@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,40 +12,44 @@ import numpy.typing as npt
 
 from mambairv2.evaluation.metrics import Channels, luma
 from mambairv2.images.arrays import Pixels
-from mambairv2.images.degradation import jpeg, protocol_noise
+from mambairv2.images.degradation.chain import Chain, parse
+from mambairv2.images.degradation.compression import jpeg, to_pixels
+from mambairv2.images.degradation.noise import protocol_noise
+from mambairv2.images.degradation.resizing import resample
 from mambairv2.images.folders import list_images
 from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
-from mambairv2.tasks import TaskName
+from mambairv2.tasks import TASKS, Damage, Level, TaskName
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How a test image is damaged, and how the result is compared with it.
 
-    Super-resolution is compared on luma without a border of `scale` pixels, the other tasks on all channels, whole.
+    The task's entry in `TASKS` says how.
     """
 
     task: TaskName
     scale: int = 1
-    level: int = 0
-    """σ of the noise in levels of 255, or JPEG quality."""
+    level: Level = 0
+    """σ of the noise in levels of 255, JPEG quality, or the name of a strength; 0 where the task has none."""
     channels: int = 3
     """1 turns test images grey: studio-swing luma, as for the published figures of LIVE1."""
 
     @property
     def compared(self) -> Channels:
         """The channels compared."""
-        return "y" if self.task == "sr" else "rgb"
+        return TASKS[self.task].compared
 
     @property
     def border(self) -> int:
         """Pixels cut on each side."""
-        return self.scale if self.task == "sr" else 0
+        return self.scale if self.compared == "y" and self.scale > 1 else 0
 
     def __str__(self) -> str:
-        """Return a short name, such as `sr x2` or `denoise 25`."""
-        return f"sr x{self.scale}" if self.task == "sr" else f"{self.task} {self.level}"
+        """Return a short name, such as `sr x2`, `denoise 25` or `photo x2 middle`."""
+        scale, level = f" x{self.scale}" * (self.scale > 1), f" {self.level}" if self.level else ""
+        return f"{self.task}{scale}{level}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Case:
     target: Pixels
     """(h·s, w·s, C), the original."""
     baseline: Pixels
-    """(h·s, w·s, C), bicubic interpolation of the input, or the input itself."""
+    """(h·s, w·s, C), an enlargement of the input (bicubic or Lanczos), or the input itself."""
 
 
 def cases(folder: Path, protocol: Protocol) -> Iterator[Case]:
@@ -72,18 +77,12 @@ def cases(folder: Path, protocol: Protocol) -> Iterator[Case]:
         target = read_image(path)
         if protocol.channels == 1 and target.shape[2] == 3:
             target = (luma(target) + 0.5).astype(np.uint8)[..., None]
-        if protocol.task == "sr":
-            yield _sr_case(path, target, folder / "LR_bicubic" / f"X{protocol.scale}", protocol)
-        elif protocol.task == "denoise":
-            noisy = protocol_noise(target, protocol.level)
-            yield Case(path.stem, noisy, target, _quantise(noisy))
-        else:
-            decoded = jpeg(target, protocol.level)
-            yield Case(path.stem, (decoded / 255).astype(np.float32), target, decoded)
+        yield _CASES[TASKS[protocol.task].damage](path, target, protocol)
 
 
-def _sr_case(path: Path, target: Pixels, inputs: Path, protocol: Protocol) -> Case:
+def _bicubic_case(path: Path, target: Pixels, protocol: Protocol) -> Case:
     scale = protocol.scale
+    inputs = (path.parent.parent if path.parent.name == "HR" else path.parent) / "LR_bicubic" / f"X{scale}"
     height, width = (side // scale for side in target.shape[:2])
     source = inputs / f"{path.stem}x{scale}.png"
     if source.is_file():
@@ -95,6 +94,35 @@ def _sr_case(path: Path, target: Pixels, inputs: Path, protocol: Protocol) -> Ca
         small = imresize(target[: height * scale, : width * scale], 1 / scale)
     target = target[: small.shape[0] * scale, : small.shape[1] * scale]
     return Case(path.stem, (small / 255).astype(np.float32), target, imresize(small, scale))
+
+
+def _noise_case(path: Path, target: Pixels, protocol: Protocol) -> Case:
+    noisy = protocol_noise(target, float(protocol.level))
+    return Case(path.stem, noisy, target, _quantise(noisy))
+
+
+def _jpeg_case(path: Path, target: Pixels, protocol: Protocol) -> Case:
+    decoded = jpeg(target, int(protocol.level))
+    return Case(path.stem, (decoded / 255).astype(np.float32), target, decoded)
+
+
+def _steps_case(path: Path, target: Pixels, protocol: Protocol) -> Case:
+    """Damage by the steps of the task; the seed is the file's name without suffix, the level and the scale."""
+    scale, steps = protocol.scale, TASKS[protocol.task].steps
+    assert steps is not None
+    target = target[: target.shape[0] // scale * scale, : target.shape[1] // scale * scale]
+    seed = [zlib.crc32(path.stem.encode()), zlib.crc32(str(protocol.level).encode()), scale]
+    damaged = Chain(parse(steps(protocol.level, scale)))(target, scale, np.random.default_rng(seed)) / 255
+    image = damaged.astype(np.float32)  # the chain rounds to 8 bits, as a file does
+    return Case(path.stem, image, target, to_pixels(resample(image, (target.shape[0], target.shape[1]), "lanczos")))
+
+
+_CASES: dict[Damage, Callable[[Path, Pixels, Protocol], Case]] = {
+    "bicubic": _bicubic_case,
+    "noise": _noise_case,
+    "jpeg": _jpeg_case,
+    "steps": _steps_case,
+}
 
 
 def _quantise(image: npt.NDArray[np.float32]) -> Pixels:

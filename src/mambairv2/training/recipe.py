@@ -8,27 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from mambairv2.images.degradation.chain import KINDS
 from mambairv2.network.config import MambaIRv2Config, Variant, variant
-from mambairv2.tasks import TaskName
+from mambairv2.tasks import TASKS, Level, level_of
+from mambairv2.training.settings.data import DataPart
+from mambairv2.training.settings.part import Part, Positive, Share, Weight
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class ModelPart(_Part):
+class ModelPart(Part):
     """The network and what it starts from."""
 
     variant: Variant = "light"
@@ -54,35 +49,7 @@ class ModelPart(_Part):
         return self
 
 
-class DataPart(_Part):
-    """Where patches come from, and how their inputs are damaged."""
-
-    task: TaskName = "sr"
-    folders: Annotated[list[str], Field(min_length=1)] = ["data/train"]
-    """Folders of target images, looked for from the working directory, then below $MAMBAIRV2_DATA."""
-    input_folders: list[str] = []
-    """Ready-made inputs, one folder for each of `folders`. Empty: inputs are made from the targets."""
-    patch: Positive = 64
-    """Side of the input patch, in pixels."""
-    sampling: Literal["images", "area", "detail"] = "area"
-    """How places are drawn: every image equally often, by area, or by detail (mean gradient)."""
-    sigma: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=2)] = [25.0]
-    """Denoising: standard deviation of the noise in levels of 255; two values are a range to draw from."""
-    quality: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1, max_length=2)] = [40]
-    """JPEG: quality of the encoder; two values are a range to draw from."""
-    quality_draw: Literal["even", "low"] = "even"
-    """JPEG: draw all qualities of the range equally often, or low ones more often (evenly on a logarithmic scale)."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that prepare patches; 0 prepares them in the training process."""
-
-    @model_validator(mode="after")
-    def _one_input_folder_each(self) -> Self:
-        if self.input_folders and len(self.input_folders) != len(self.folders):
-            raise ValueError(f"{len(self.folders)} folders need as many input_folders, got {len(self.input_folders)}")
-        return self
-
-
-class Stage(_Part):
+class Stage(Part):
     """Another patch size and total batch, from an iteration on: patches that grow."""
 
     start: Positive
@@ -91,7 +58,7 @@ class Stage(_Part):
     total_batch: Positive
 
 
-class TrainPart(_Part):
+class TrainPart(Part):
     """Optimisation."""
 
     iterations: Positive
@@ -133,7 +100,7 @@ class TrainPart(_Part):
     """Steps in a row without a finite loss and gradient before the run goes back to its last checkpoint."""
 
 
-class TeacherPart(_Part):
+class TeacherPart(Part):
     """A trained network to learn from (distillation), and the weight of each term of the loss."""
 
     weights: str = ""
@@ -151,7 +118,7 @@ class TeacherPart(_Part):
     depths and the number of prompts must be the same."""
 
 
-class Phase(_Part):
+class Phase(Part):
     """Another loss and learning rate, from an iteration on until the next phase.
 
     Keys that are left out are as in [train] and [teacher]. The schedule and Adam's moments begin again.
@@ -182,7 +149,7 @@ class Goal:
     teacher: TeacherPart
 
 
-class KeepPart(_Part):
+class KeepPart(Part):
     """What is written, and when."""
 
     log_every: Positive = 100
@@ -199,11 +166,12 @@ class KeepPart(_Part):
     """Folder of test sets, looked for as `folders`."""
     validation_sets: list[str] = ["Set5"]
     """Names of test sets."""
-    validation_level: Annotated[int, Field(ge=0)] = 0
-    """σ or JPEG quality of the validation; 0 takes the first value of `sigma` or `quality`."""
+    validation_level: Annotated[int, Field(ge=0)] | str = 0
+    """σ, JPEG quality or strength of the validation. 0 takes the first value of `sigma` or `quality`, or the middle
+    one of the task's levels."""
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """One training run, on whatever hardware."""
 
     description: str = ""
@@ -218,8 +186,10 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _task_fits_the_network(self) -> Self:
-        if (self.data.task == "sr") != (self.model.upscale > 1):
+        if self.model.upscale not in TASKS[self.data.task].scales:
             raise ValueError(f"task {self.data.task!r} does not fit upscale {self.model.upscale}")
+        if self.keep.validation_level:
+            level_of(self.data.task, str(self.keep.validation_level))
         return self
 
     @model_validator(mode="after")
@@ -258,9 +228,20 @@ class Recipe(_Part):
         last = max(reached, key=lambda s: s.start, default=None)
         return (last.patch, last.total_batch) if last else (self.data.patch, self.train.total_batch)
 
+    def validation_level(self) -> Level:
+        """Return the level of damage that validation measures; 0 where the task has none."""
+        task = TASKS[self.data.task]
+        if self.keep.validation_level or not task.levels:
+            return self.keep.validation_level
+        first = {"noise": int(self.data.sigma[0]), "jpeg": self.data.quality[0]}
+        return first.get(task.damage, task.levels[len(task.levels) // 2])
+
     def smallest_batch(self) -> int:
         """Return the smallest total batch of the run."""
         return min([self.train.total_batch, *(stage.total_batch for stage in self.train.stages)])
+
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -276,21 +257,26 @@ def load_recipe(path: Path) -> Recipe:
         lines = []
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"]) or "recipe"
-            reason = _unknown(fault["loc"]) if fault["type"] == "extra_forbidden" else fault["msg"]
+            reason = _unknown(fault["loc"]) if fault["type"] in UNKNOWN else fault["msg"]
             lines.append(f"{path}: {key}: {reason.removeprefix('Value error, ')}")
         raise ValueError("\n".join(lines)) from None
 
 
 def _unknown(location: tuple[int | str, ...]) -> str:
     """Return what is said of a key that does not exist: the one that was probably meant, where there is one."""
-    tables: dict[tuple[str, ...], type[_Part]] = {
-        (): Recipe,
-        ("model",): ModelPart,
-        ("data",): DataPart,
-        ("train",): TrainPart,
-        ("keep",): KeepPart,
+    *table, key = [str(part) for part in location if isinstance(part, str)]
+    tables: dict[str, type[Part]] = {
+        "": Recipe,
+        "model": ModelPart,
+        "data": DataPart,
+        "train": TrainPart,
+        "train.stages": Stage,
+        "teacher": TeacherPart,
+        "phases": Phase,
+        "keep": KeepPart,
     }
-    *table, key = map(str, location)
-    fields = tables.get(tuple(table), Stage).model_fields
+    at = ".".join(table)
+    kind = KINDS.get(table[-1]) if at.startswith("data.degradations.") else None
+    fields = list(kind.__dataclass_fields__) if kind else list(tables[at].model_fields)
     close = difflib.get_close_matches(key, fields, 1)
     return f"no such key; did you mean {close[0]}?" if close else "no such key"

@@ -34,9 +34,7 @@ def find_validation(recipe: Recipe, given: Path | None, reporter: Reporter) -> P
 def validate(state: State, folder: Path) -> dict[str, Score]:
     """Measure the averaged weights on whole images; returns the mean of each of the recipe's validation sets."""
     recipe = state.recipe
-    first = {"sr": 0, "denoise": int(recipe.data.sigma[0]), "jpeg": recipe.data.quality[0]}
-    level = recipe.keep.validation_level or first[recipe.data.task]
-    protocol = Protocol(recipe.data.task, recipe.model.upscale, level, recipe.model.in_channels)
+    protocol = Protocol(recipe.data.task, recipe.model.upscale, recipe.validation_level(), recipe.model.in_channels)
     with averaged(state.network, state.ema):
         restore = whole_images(state.network)
         return {name: mean(evaluate_set(restore, folder / name, protocol)) for name in recipe.keep.validation_sets}

@@ -1,10 +1,13 @@
 """Patches: where they lie, how they are damaged, and that nothing but the seed decides."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 from image_folders import random_picture, recipe_of, write
 
+from mambairv2.images.degradation.compression import draw_quality
 from mambairv2.images.folders import list_images
 from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
@@ -125,10 +128,68 @@ def test_noise_has_its_strength_and_is_not_clipped(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("draw", "median"), [("even", 50), ("low", 30)])
-def test_qualities_fill_their_range(folder, tmp_path, draw, median):
-    cache = open_cache([folder], 1, 3, cache_dir=tmp_path / "cache")
-    patches = Patches(cache, DataPart(task="jpeg", patch=8, quality=[10, 90], quality_draw=draw), (0,))
-    drawn = sorted(patches.draw_quality(np.random.default_rng(k)) for k in range(2000))
+def test_qualities_fill_their_range(draw, median):
+    drawn = sorted(draw_quality(10, 90, draw, np.random.default_rng(k)) for k in range(2000))
     assert drawn[0] == 10
     assert 88 <= drawn[-1] <= 90
     assert abs(drawn[1000] - median) <= 3
+
+
+# SHA-256 of the first inputs and targets, from before tasks and degradations became lists
+RECORDED = [
+    (2, {"task": "sr", "sampling": "detail"}, "876090db4018e91b"),
+    (1, {"task": "denoise", "sigma": [5, 50]}, "b8718cf658d43ac3"),
+    (1, {"task": "jpeg", "quality": [10, 90]}, "0b9f6378ee9c99ff"),
+    (1, {"task": "jpeg", "quality": [10, 90], "quality_draw": "low"}, "d12e3191b1b6462a"),
+]
+
+
+@pytest.mark.parametrize(("scale", "data", "recorded"), RECORDED)
+def test_patches_are_the_same_as_ever(folder, tmp_path, scale, data, recorded):
+    cache = open_cache([folder], scale, 3, cache_dir=tmp_path / "cache")
+    patches = Patches(cache, DataPart(patch=8, **data), (3, 0))
+    digest = hashlib.sha256()
+    for slot in range(6):
+        for tensor in patches[7, slot, 8]:
+            digest.update(tensor.numpy().tobytes())
+    assert digest.hexdigest()[:16] == recorded
+
+
+PHOTO = [
+    {"kind": "blur", "sigma": [0.5, 1.5], "shapes": ["isotropic", "motion"]},
+    {"kind": "resize", "scale": [0.7, 1.2], "probability": 0.5},
+    {"kind": "shrink"},
+    {"kind": "noise", "sigma": [0, 8], "models": ["gaussian", "poisson"], "grey": 0.5},
+    {"kind": "jpeg", "quality": [35, 95], "probability": 0.8},
+]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("steps", [PHOTO, []])
+def test_photographs_are_damaged_by_the_key_alone(tmp_path, scale, steps):
+    write(tmp_path / "images" / "one.png", random_picture(80, 96))
+    cache = open_cache([tmp_path / "images"], scale, 3, cache_dir=tmp_path / "cache")
+    part = DataPart(task="photo", patch=8, degradations=steps, degradation_order="random", clean=0.25)
+    patches, again = (Patches(cache, part, (1, 0)) for _ in range(2))
+    pairs = [patches[5, slot, 8] for slot in range(24)]
+    for slot in (23, 3, 11):
+        assert all(torch.equal(a, b) for a, b in zip(again[5, slot, 8], pairs[slot], strict=True))
+    assert {source.shape for source, _ in pairs} == {(3, 8, 8)}
+    assert {target.shape for _, target in pairs} == {(3, 8 * scale, 8 * scale)}
+    assert len({source.numpy().tobytes() for source, _ in pairs}) == 24
+    if scale == 1:  # a clean input is the target
+        assert 1 <= sum(torch.equal(source, target) for source, target in pairs) <= 12
+
+
+def test_input_and_target_show_the_same_place(tmp_path):
+    """A ramp tells where a patch lies: shrinking keeps it, however the patch is turned and wherever its margins end."""
+    y, x = np.mgrid[:64, :80]
+    write(tmp_path / "images" / "ramp.png", np.stack([3 * x, 3 * y, x + y], 2).astype(np.uint8))
+    cache = open_cache([tmp_path / "images"], 2, 3, cache_dir=tmp_path / "cache")
+    part = DataPart(task="photo", patch=12, degradations=[{"kind": "blur", "sigma": [0.3, 0.6]}])
+    patches = Patches(cache, part, (0, 0))
+    for slot in range(40):
+        source, target = patches[0, slot, 12]
+        means = torch.nn.functional.avg_pool2d(target[None], 2)[0]
+        inside = (slice(None), slice(2, -2), slice(2, -2))  # the border of the image is mirrored
+        torch.testing.assert_close(source[inside], means[inside], atol=1.6 / 255, rtol=0)

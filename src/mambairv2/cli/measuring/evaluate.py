@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +16,13 @@ from mambairv2.cli.measuring.shared import (
     Tile,
     check_outputs,
     choose_weights,
+    known_task,
     names,
     tell_score,
 )
 from mambairv2.files.atomic import write_whole
 from mambairv2.restoration.grid import Grid
-from mambairv2.tasks import TASKS, TaskName
+from mambairv2.tasks import TASKS, TaskName, level_of
 
 if TYPE_CHECKING:
     from mambairv2.evaluation.plan import Plan
@@ -45,20 +46,27 @@ def evaluate(
     ] = "",
     sets: Annotated[str, Sets] = "",
     task: Annotated[
-        Literal["sr", "denoise", "jpeg"] | None,
-        typer.Option(help="Default: what the weights are for, or sr.", rich_help_panel=TESTS),
+        str | None,
+        typer.Option(
+            help=f"{', '.join(TASKS)}. Default: what the weights are for, or sr.",
+            callback=known_task,
+            rich_help_panel=TESTS,
+        ),
     ] = None,
     scale: Annotated[
         int | None,
         typer.Option(
-            min=2, max=4, help="Enlargement of --task sr. Default: that of the weights, or 2.", rich_help_panel=TESTS
+            min=1,
+            max=4,
+            help="Enlargement of --task sr or photo. Default: that of the weights, or 2.",
+            rich_help_panel=TESTS,
         ),
     ] = None,
     level: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
-            min=1,
-            help="Noise level σ (of 255) or JPEG quality; may be repeated. Default: those of the paper.",
+            help="Noise level σ (of 255), JPEG quality, or weak, middle, strong for photo; may be repeated. "
+            "Default: those of the paper, or all three.",
             rich_help_panel=TESTS,
         ),
     ] = None,
@@ -98,7 +106,7 @@ def evaluate(
             of,
             chosen.config.upscale if chosen else scale or TASKS[of].scales[0],
             names(sets),
-            tuple(level or ()),
+            tuple(level_of(of, one) for one in level or ()),
             grey or (chosen is not None and chosen.config.in_channels == 1),
             tile,
             self_ensemble,
@@ -124,17 +132,22 @@ def evaluate(
 
 
 def _check_fit(
-    weights: ChosenWeights | None, task: TaskName, scale: int | None, level: list[int] | None, tile: int
+    weights: ChosenWeights | None, task: TaskName, scale: int | None, level: list[str] | None, tile: int
 ) -> None:
     """Raise ValueError for a scale, level or tile that the task or the weights do not have."""
-    if task == "sr" and level:
-        raise ValueError("--level is for --task denoise and --task jpeg; for sr there is --scale")
-    if task != "sr" and scale is not None:
-        raise ValueError(f"--scale is for --task sr, not for {task}")
+    scales = TASKS[task].scales
+    if level and not TASKS[task].levels:
+        levelled = ", ".join(name for name, one in TASKS.items() if one.levels)
+        raise ValueError(f"--level is for --task {levelled}; for {task} there is --scale")
+    if scale is not None and scales == (1,):
+        enlarging = ", ".join(name for name, one in TASKS.items() if one.scales != (1,))
+        raise ValueError(f"--scale is for --task {enlarging}, not for {task}")
+    if scale is not None and scale not in scales:
+        raise ValueError(f"{task} comes at scale {', '.join(map(str, scales))}, got {scale}")
     if weights is None:
         return
     enlarges = weights.config.upscale
-    if (enlarges > 1) != (task == "sr"):
+    if enlarges not in scales:
         raise ValueError(f"{weights.name} enlarges ×{enlarges}, which --task {task} does not measure")
     if scale not in (None, enlarges):
         raise ValueError(f"{weights.name} enlarges ×{enlarges}, not ×{scale}; leave --scale out")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mambairv2.network.config import MambaIRv2Config
-from mambairv2.tasks import TaskName
+from mambairv2.tasks import TASKS, TaskName
 from mambairv2.weights.read_config import read_config, read_metadata
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ Sets = typer.Option(help="Names of test sets, separated by commas. Default: thos
 Tile = typer.Option(min=0, help="Largest side of a tile in input pixels, a multiple of 16; 0 restores images whole.")
 Limit = typer.Option(min=1, help="Measure only the first images of each set.")
 Device = typer.Option(help="auto, cpu, cuda, cuda:1 ...")
+
+
+def known_task(task: str | None) -> str | None:
+    """Refuse a task that `TASKS` does not have, as a wrong option."""
+    if task is not None and task not in TASKS:
+        raise typer.BadParameter(f"no task {task}; choose {', '.join(TASKS)}")
+    return task
 
 
 def tell_score(name: str, score: Score) -> None:
@@ -90,5 +97,6 @@ def choose_weights(given: str) -> ChosenWeights:
     if more:
         raise ValueError(f"there are several weight files, {name} and {more[0]} among them; give one")
     config, said = read_config(name), read_metadata(name).get("task")
-    task: TaskName = "jpeg" if said == "jpeg" or (said != "denoise" and config.in_channels == 1) else "denoise"
-    return ChosenWeights(name, config, "sr" if said == "sr" or config.upscale > 1 else task)
+    guess = "sr" if config.upscale > 1 else "jpeg" if config.in_channels == 1 else "denoise"
+    fits = said in TASKS and config.upscale in TASKS[said].scales
+    return ChosenWeights(name, config, said if said and fits else guess)

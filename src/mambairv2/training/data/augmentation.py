@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mambairv2.images.arrays import Pixels
+from mambairv2.images.degradation.chain import Margins
 
 WAYS = 8
 
@@ -18,3 +19,13 @@ def augment(image: Pixels, way: int) -> Pixels:
     if way & 2:
         image = image[::-1]
     return image.swapaxes(0, 1) if way & 4 else image
+
+
+def augmented_margins(margins: Margins, way: int) -> Margins:
+    """Return the margins (top, left, bottom, right) that a patch has in the image that `augment` returns."""
+    top, left, bottom, right = margins
+    if way & 1:
+        left, right = right, left
+    if way & 2:
+        top, bottom = bottom, top
+    return (left, top, right, bottom) if way & 4 else (top, left, bottom, right)

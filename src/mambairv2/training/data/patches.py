@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mambairv2.images.arrays import Pixels
-from mambairv2.images.degradation import add_noise, jpeg
-from mambairv2.training.data.augmentation import WAYS, augment
+from mambairv2.images.degradation.chain import Margins
+from mambairv2.training.data.augmentation import WAYS, augment, augmented_margins
 from mambairv2.training.data.image_cache import CELL, Cache, Entry
-from mambairv2.training.recipe import DataPart, Recipe
+from mambairv2.training.recipe import Recipe
+from mambairv2.training.settings.data import DataPart
 
 Key = tuple[int, int, int]
 """Iteration, slot in the total batch, side of the patch in input pixels."""
@@ -48,6 +49,7 @@ class Patches(Dataset[Batch]):
 
     def __init__(self, cache: Cache, part: DataPart, seed: tuple[int, ...]) -> None:
         self.cache, self.part, self.seed = cache, part, seed
+        self.chain = part.chain()
         self._draws: dict[int, _Draw] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -91,33 +93,32 @@ class Patches(Dataset[Batch]):
         entry, top, left = self.place(generator, patch)
         way = int(generator.integers(WAYS))
         scale, channels = self.cache.scale, self.cache.channels
-        target = _cut(
+        clean = self.chain is None or (self.part.clean > 0 and generator.random() < self.part.clean)
+        margins = (0, 0, 0, 0) if clean else self._margins(entry, top, left, patch)
+        piece = _cut(
             self._target,
             entry.target,
             entry.width * scale,
             channels,
-            top * scale,
-            left * scale,
-            patch * scale,
+            (top - margins[0]) * scale,
+            (left - margins[1]) * scale,
+            ((margins[0] + patch + margins[2]) * scale, (margins[1] + patch + margins[3]) * scale),
         )
-        source = _cut(self._input, entry.input, entry.width, channels, top, left, patch)
-        target, source = augment(target, way), augment(source, way)
-        return _to_tensor(self._damage(source, generator)), _to_tensor(target)
+        if clean:
+            source = _cut(self._input, entry.input, entry.width, channels, top, left, (patch, patch))
+            return _to_tensor(augment(source, way)), _to_tensor(augment(piece, way))
+        piece, margins = augment(piece, way), augmented_margins(margins, way)
+        assert self.chain is not None
+        damaged = self.chain(piece, scale, generator, margins)
+        inner = piece[margins[0] * scale :, margins[1] * scale :][: patch * scale, : patch * scale]
+        return _to_tensor(damaged), _to_tensor(inner)
 
-    def _damage(self, source: Pixels, generator: np.random.Generator) -> Pixels | npt.NDArray[np.float32]:
-        if self.part.input_folders or self.part.task == "sr":
-            return source
-        if self.part.task == "denoise":
-            sigma = generator.uniform(self.part.sigma[0], self.part.sigma[-1])
-            return add_noise(source, sigma, generator)
-        return jpeg(source, self.draw_quality(generator))
-
-    def draw_quality(self, generator: np.random.Generator) -> int:
-        """Draw a JPEG quality of the recipe's range."""
-        low, high = self.part.quality[0], self.part.quality[-1] + 1
-        if self.part.quality_draw == "even":
-            return int(generator.integers(low, high))
-        return min(high - 1, int(np.exp(generator.uniform(np.log(low), np.log(high)))))
+    def _margins(self, entry: Entry, top: int, left: int, patch: int) -> Margins:
+        """Input pixels that are cut with a patch on each side, fewer at the border of the image."""
+        assert self.chain is not None
+        wanted = -(-self.chain.margin // self.cache.scale)
+        bottom, right = entry.height - top - patch, entry.width - left - patch
+        return min(wanted, top), min(wanted, left), min(wanted, bottom), min(wanted, right)
 
 
 def _draw_from(cache: Cache, sampling: str, patch: int) -> _Draw:
@@ -137,9 +138,9 @@ def _draw_from(cache: Cache, sampling: str, patch: int) -> _Draw:
     return _Draw(np.cumsum(np.where(fits[image], weight, 0.0)), image, first)
 
 
-def _cut(flat: Pixels, start: int, width: int, channels: int, top: int, left: int, side: int) -> Pixels:
-    rows = flat[start + top * width * channels : start + (top + side) * width * channels]
-    return rows.reshape(side, width, channels)[:, left : left + side]
+def _cut(flat: Pixels, start: int, width: int, channels: int, top: int, left: int, size: tuple[int, int]) -> Pixels:
+    rows = flat[start + top * width * channels : start + (top + size[0]) * width * channels]
+    return rows.reshape(size[0], width, channels)[:, left : left + size[1]]
 
 
 def _to_tensor(image: Pixels | npt.NDArray[np.float32]) -> Tensor:

@@ -1,0 +1,1 @@
+"""The tables of a recipe that other parts of training take."""
