@@ -18,6 +18,7 @@ from mambairv2.cli.main import app
 from mambairv2.evaluation import paper_tables
 from mambairv2.network.complexity import Cost
 from mambairv2.weights import packaged
+from real_spandrel import import_spandrel
 from stand_in import picture
 
 SMALL = {"embed_dim": 8, "d_state": 4, "depths": (1,), "num_heads": (2,), "inner_rank": 4, "num_tokens": 8}
@@ -45,6 +46,10 @@ NOT_RUN = {
     "mambairv2 restore photo.png --weights hf:": "needs the network",
 }
 """Beginning of a command → why it is not run here."""
+
+
+OPTIONAL = {"spandrel": import_spandrel}
+"""Packages that Python of the documents may import → what imports them, or skips."""
 
 
 def reason(words: list[str]) -> str | None:
@@ -128,6 +133,9 @@ def test_the_first_command_writes_what_the_readme_says(place):
 
 @pytest.mark.parametrize("block", python_blocks(), ids=str)
 def test_python_runs_as_written(place, block: Block):
+    for name in OPTIONAL:
+        if re.search(rf"^(import|from) {name}\b", block.text, re.MULTILINE):
+            OPTIONAL[name]()
     exec(compile(block.text, block.document, "exec"), {"__name__": "__main__"})
 
 

@@ -41,7 +41,23 @@ def load_model(
     are not finite.
     """
     path = find_weights(path_or_name)
-    state, metadata = _read(path)
+    return model_of(*_read(path), path, device=device, dtype=dtype)
+
+
+def model_of(
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> MambaIRv2:
+    """Return the network, in evaluation mode, of tensors that were read already; its checks are those of `load_model`.
+
+    state: tensors under published names or ours, under any prefix. metadata: that of a safetensors file, or empty.
+    source: what an error names. A tensor that is contiguous and of this device and dtype is shared, not copied.
+    """
+    path = Path(source)
     state = strip(state, path)
     _check_finite(state, path)
     state = to_ours(state)

@@ -1,0 +1,1 @@
+"""Other programs that load the network: spandrel, ComfyUI."""
