@@ -48,8 +48,17 @@ NOT_RUN = {
 """Beginning of a command → why it is not run here."""
 
 
+NEEDS = ("openvino", "onnxruntime")
+"""Packages of extras; a block that names one, or a file with its suffix, needs it."""
 OPTIONAL = {"spandrel": import_spandrel}
 """Packages that Python of the documents may import → what imports them, or skips."""
+
+
+def skip_without(text: str) -> None:
+    """Skip a block that needs a package which is not installed."""
+    needed = [name for name in NEEDS if name in text] + ["onnx", "onnxruntime"] * (".onnx" in text)
+    for name in needed:
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install -c constraints.txt -e '.[dev]'")
 
 
 def reason(words: list[str]) -> str | None:
@@ -115,6 +124,7 @@ RUN = [b for b in command_blocks() if any(reason(words) is None for words in com
 
 @pytest.mark.parametrize("block", RUN, ids=str)
 def test_commands_run_as_written(place, block: Block):
+    skip_without(block.text)
     for words in commands(block):
         if reason(words) is not None:
             continue
@@ -133,6 +143,7 @@ def test_the_first_command_writes_what_the_readme_says(place):
 
 @pytest.mark.parametrize("block", python_blocks(), ids=str)
 def test_python_runs_as_written(place, block: Block):
+    skip_without(block.text)
     for name in OPTIONAL:
         if re.search(rf"^(import|from) {name}\b", block.text, re.MULTILINE):
             OPTIONAL[name]()

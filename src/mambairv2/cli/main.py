@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mambairv2.cli import data, info, models, train
+from mambairv2.cli import data, export, info, models, train
 from mambairv2.cli.check import command as check
 from mambairv2.cli.measuring import evaluate, reproduce
 from mambairv2.cli.restore import command as restore
@@ -50,6 +50,7 @@ app.command()(restore.restore)
 app.command()(info.info)
 app.command()(check.check)
 app.command()(models.models)
+app.command()(export.export)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)

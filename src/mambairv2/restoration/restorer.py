@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,13 @@ from mambairv2.restoration.channels import restore_channels
 from mambairv2.restoration.device import make_threads, pick_device
 from mambairv2.restoration.forecast import Forecaster
 from mambairv2.restoration.grid import Grid
+from mambairv2.restoration.onnx_network import OnnxNetwork
 from mambairv2.restoration.planning import OVERLAP, TILE, Planner, Tile
 from mambairv2.restoration.results import Estimate, Restored
 from mambairv2.restoration.self_ensemble import self_ensemble as ensemble
 from mambairv2.restoration.tiling import Progress, restore_rows
 from mambairv2.weights.load import load_model
+from mambairv2.weights.onnx_header import is_onnx
 
 Array = npt.NDArray[np.generic]
 Network = MambaIRv2
@@ -38,7 +40,8 @@ Network = MambaIRv2
 class Restorer:
     """A network on a device, ready to restore images of any size; safe to share between threads.
 
-    weights: a packaged name (`sr-x2`), a file, or a network (moved there and set to evaluation). device:
+    weights: a packaged name (`sr-x2`), a file (an .onnx file runs on the CPU by ONNX Runtime), or a network (moved
+    there and set to evaluation). device:
     `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of a tile in input pixels, a
     multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap: pixels that
     neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight rotations and reflections of
@@ -56,11 +59,10 @@ class Restorer:
         overlap: int = OVERLAP,
         self_ensemble: bool = False,
     ) -> None:
-        self.device = pick_device(device)
+        self.device = pick_device("cpu" if _is_onnx_file(weights) and str(device) == "auto" else device)
         if self.device.type == "cpu":
             make_threads()
-        self.model = load_model(weights, device=self.device) if isinstance(weights, str | Path) else weights
-        self.model = self.model.to(self.device).eval()
+        self.model = _network(weights, self.device).to(self.device).eval()
         self.tile, self.overlap, self.self_ensemble = tile, overlap, self_ensemble
         self._tile = ensemble(self._run) if self_ensemble else self._run
         self._planner = Planner(self.model, self.device, tile, overlap)
@@ -216,6 +218,21 @@ class Restorer:
                 "`mambairv2 check` tests the backends of this machine"
             )
         return restored
+
+
+def _is_onnx_file(weights: object) -> bool:
+    return isinstance(weights, str | Path) and is_onnx(weights)
+
+
+def _network(weights: str | Path | MambaIRv2, device: torch.device) -> MambaIRv2:
+    """Return the network of weights."""
+    if not isinstance(weights, str | Path):
+        return weights
+    if not is_onnx(weights):
+        return load_model(weights, device=device)
+    if device.type != "cpu":
+        raise ValueError(f"{weights}: an ONNX file runs on the CPU here; use --device cpu, or the weights themselves")
+    return cast(MambaIRv2, OnnxNetwork(weights))  # it stands in wherever a network is run
 
 
 def restore(

@@ -17,6 +17,7 @@ from mambairv2.weights.blueprint import blueprint
 from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.header import first_bytes, is_safetensors, not_whole
 from mambairv2.weights.infer_config import config_of
+from mambairv2.weights.onnx_header import is_onnx
 from mambairv2.weights.packaged import find_weights
 from mambairv2.weights.published_names import ANCHOR, is_averaged, strip, to_ours
 
@@ -90,6 +91,8 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
 
 
 def _read_torch(path: Path, head: bytes) -> State:
+    if is_onnx(path):
+        raise WeightsError(f"{path}: is an ONNX file, which `mambairv2 restore` runs; here give the weights themselves")
     if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch once wrote
         raise WeightsError(f"{path}: is not a weights file (it begins with {head[:8]!r})")
     if _is_torchscript(path):

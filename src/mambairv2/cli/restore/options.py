@@ -27,7 +27,8 @@ MaxPixels = typer.Option(min=1, help="Refuse larger images. This guards against 
 Task = typer.Option("--task", help="What to do; it chooses among the packaged weights.", rich_help_panel=_NETWORK)
 Scale = typer.Option(help="Enlargement of --task sr: 2, 3 or 4. Default: 2.", rich_help_panel=_NETWORK)
 Weights = typer.Option(
-    help="Weights to use instead of --task: a packaged name (see `mambairv2 models`), or a .safetensors or .pth file.",
+    help="Weights to use instead of --task: a packaged name (see `mambairv2 models`), or a file: .safetensors, .pth, "
+    ".onnx.",
     rich_help_panel=_NETWORK,
 )
 TileSide = typer.Option(
