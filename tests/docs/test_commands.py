@@ -15,8 +15,6 @@ from typer.testing import CliRunner
 from documents import ROOT, Block, command_blocks, commands, python_blocks
 from mambairv2 import MambaIRv2, MambaIRv2Config, save_model
 from mambairv2.cli.main import app
-from mambairv2.evaluation import paper_tables
-from mambairv2.network.complexity import Cost
 from mambairv2.weights import packaged
 from real_spandrel import import_spandrel
 from stand_in import picture
@@ -114,7 +112,6 @@ def place(small, tmp_path, monkeypatch):
     """A copy of that folder to work in."""
     shutil.copytree(small, tmp_path / "place")
     monkeypatch.setattr(packaged, "PRETRAINED", tmp_path / "place" / "packaged")
-    monkeypatch.setattr(paper_tables, "cost", lambda *_: Cost(1, 1.0))  # counting takes minutes: tests/network has it
     monkeypatch.chdir(tmp_path / "place")
     return tmp_path / "place"
 

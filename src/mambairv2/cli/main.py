@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mambairv2.cli import data, export, info, models, train
+from mambairv2.cli.analyze import app as analyze
 from mambairv2.cli.check import command as check
 from mambairv2.cli.measuring import evaluate, reproduce
 from mambairv2.cli.restore import command as restore
@@ -57,3 +58,4 @@ app.command()(reproduce.reproduce)
 _data = typer.Typer(help="Training images.", no_args_is_help=True)
 _data.command()(data.check)
 app.add_typer(_data, name="data")
+app.add_typer(analyze.app, name="analyze")

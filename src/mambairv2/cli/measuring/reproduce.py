@@ -57,6 +57,5 @@ def reproduce(
         means = measure_all(networks, data, names(sets), tile, limit, tell_score)
         notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
         notes += [f"Restored in tiles of {tile} input pixels."] if tile else []
-        typer.echo("counting parameters and operations of the paper's networks", err=True)
         write_whole(output, document(networks, means, data, notes))
         typer.echo(f"{output}: {len(networks)} weights, {len(means)} means over test sets")

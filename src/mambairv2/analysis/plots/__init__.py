@@ -1,0 +1,1 @@
+"""Pictures of what `analysis` computes; matplotlib is imported inside the functions."""

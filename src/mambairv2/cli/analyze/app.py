@@ -1,0 +1,13 @@
+"""The sub-commands of `analyze`."""
+
+from __future__ import annotations
+
+import typer
+
+from mambairv2.cli.analyze import complexity, routing
+
+app = typer.Typer(
+    help="Study a network: its cost, its routing, its scan, its receptive field, its ablations.", no_args_is_help=True
+)
+app.command()(complexity.complexity)
+app.command()(routing.routing)
