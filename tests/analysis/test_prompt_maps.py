@@ -8,29 +8,8 @@ from mambairv2.analysis.recording import read_image, scans_of, with_prompts
 from mambairv2.analysis.routing import entropy, route, stability, summary
 from mambairv2.analysis.sampling import compare, reordered
 from mambairv2.images.errors import ImageError
-from mambairv2.network.config import MambaIRv2Config
-from mambairv2.network.model import MambaIRv2
+from small_scans import choosing, network
 from stand_in import picture
-
-TINY = {"embed_dim": 12, "d_state": 3, "depths": (1, 2), "num_heads": (2, 2), "inner_rank": 3, "num_tokens": 6}
-
-
-def network(**changes):
-    model = MambaIRv2(MambaIRv2Config(**{**TINY, "window_size": 8, **changes})).eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.weight.mul_(20)  # so that tokens differ in their prompts
-    return model
-
-
-def choosing(number):
-    """A network that gives every token one prompt."""
-    model = network()
-    with torch.no_grad():
-        for module in scans_of(model).values():
-            module.route[2].bias[number] = 1000
-    return model
 
 
 @pytest.mark.parametrize(
