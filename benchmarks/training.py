@@ -123,7 +123,10 @@ def measure(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str,
     """Every figure of one recipe."""
     from mambairv2.training.log import Reporter
     from mambairv2.training.recipe import load_recipe
-    from mambairv2.training.setup import Options, make_fabric, open_patches, setup
+    from mambairv2.training.setup.begin import setup
+    from mambairv2.training.setup.devices import make_fabric
+    from mambairv2.training.setup.images import open_patches
+    from mambairv2.training.setup.options import Options
 
     given = load_recipe(FOLDER / f"{name}.toml" if not name.endswith(".toml") else Path(name))
     workers = min(given.data.workers, os.cpu_count() or 1)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from real_spandrel import import_spandrel
 from safetensors.torch import save_file
 
 from mambairv2.network.config import MambaIRv2Config, variant
@@ -12,6 +11,7 @@ from mambairv2.restoration.restorer import Restorer
 from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.packaged import pretrained
 from mambairv2.weights.save import published_state
+from real_spandrel import import_spandrel
 from run_python import run_python
 from shared_data import CHECKPOINT
 from small_weights import save_tiny

@@ -54,6 +54,16 @@ def test_it_is_frozen():
         ({"ffn_kernel_size": 4}, r"ffn_kernel_size=4 must be odd"),
         ({"embed_dim": 49, "num_heads": (7,) * 4}, r"even hidden size, got 49"),
         ({"temperature": 0}, r"temperature"),
+        ({"temperature": float("nan")}, r"temperature=nan"),
+        ({"img_range": float("inf")}, r"img_range=inf"),
+        ({"ffn_kernel_size": -1}, r"ffn_kernel_size=-1"),
+        ({"depths": (5, 0, 5, 5)}, r"depths=\(5, 0, 5, 5\)"),
+        ({"embed_dim": 10**20}, r"embed_dim=1"),
+        ({"mlp_ratio": 0.001}, r"embed_dim=48 times mlp_ratio=0.001"),
+        ({"embed_dim": 2, "num_heads": (1,) * 4}, r"embed_dim=2 must be at least 3"),
+        ({"depths": 5}, r"depths=5 must be a list of whole numbers"),
+        ({"upscale": True}, r"upscale=True must be a whole number"),
+        ({"attentive_scan": 1}, r"attentive_scan=1 must be true or false"),
         ({"mlp_ratio": -1.0}, r"mlp_ratio"),
     ],
 )
@@ -67,3 +77,36 @@ def test_unknown_names():
         variant("huge")
     with pytest.raises(ValueError, match="unknown configuration field 'depth'"):
         MambaIRv2Config.from_dict({"depth": 3})
+
+
+PROMPTS = [("prompt_order", "sorted"), ("prompt_target", "B"), ("prompt_target", "y"), ("semantic_neighbouring", False)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "idle"),
+    [
+        *(({"scan_directions": 4}, one) for one in (*PROMPTS, ("temperature", 2.0))),
+        *(({"attentive_scan": False}, one) for one in (*PROMPTS, ("temperature", 2.0), ("scan_directions", 4))),
+        ({"semantic_neighbouring": False}, ("prompt_order", "sorted")),
+    ],
+)
+def test_choices_that_contradict_each_other_are_refused(choice, idle):
+    replace(MambaIRv2Config(), **choice)
+    name, value = idle
+    with pytest.raises(ValueError, match=f"{name}={value!r} has no effect with {next(iter(choice))}"):
+        replace(MambaIRv2Config(), **choice, **{name: value})
+
+
+def test_choices_that_go_together_are_taken():
+    for target in ("B", "delta", "y"):
+        replace(MambaIRv2Config(), prompt_target=target, semantic_neighbouring=False)
+        replace(MambaIRv2Config(), prompt_target=target, prompt_order="sorted")
+
+
+def test_every_pair_that_changes_nothing_is_refused():
+    """A field that has an effect changes the network; one that has none is refused beside what makes it idle."""
+    changes = {"prompt_order": "sorted", "prompt_target": "B", "semantic_neighbouring": False, "temperature": 2.0}
+    for choice in ({"attentive_scan": False}, {"scan_directions": 4}):
+        config = replace(MambaIRv2Config(), **choice)
+        assert set(changes) <= set(config.idle())
+    assert MambaIRv2Config().idle() == {}

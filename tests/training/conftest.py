@@ -5,7 +5,7 @@ import pytest
 import pyvips
 import torch
 
-from mambairv2.training.setup import Options
+from mambairv2.training.setup.options import Options
 
 
 @pytest.fixture(autouse=True)

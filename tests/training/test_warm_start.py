@@ -6,7 +6,7 @@ from tiny_runs import TINY, tiny
 
 from mambairv2.network.model import MambaIRv2
 from mambairv2.training.data.patches import Patches
-from mambairv2.training.setup import build_network
+from mambairv2.training.setup.network import build_network
 from mambairv2.weights.save import save_model
 
 

@@ -61,7 +61,7 @@ import torch
 torch.set_num_threads(1)
 from mambairv2.training.loop import train
 from mambairv2.training.recipe import Recipe
-from mambairv2.training.setup import Options
+from mambairv2.training.setup.options import Options
 train(Recipe.model_validate_json({recipe!r}), Options(**{options!r}))
 """
 

@@ -21,8 +21,19 @@ def train(
         list[Path] | None,
         typer.Option(help="Folder of training images, instead of the recipe's; may be repeated.", rich_help_panel=DATA),
     ] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of ready-made inputs, instead of the recipe's, one for each --data; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     validation: Annotated[
         Path | None, typer.Option(help="Folder of test sets, instead of the recipe's.", rich_help_panel=DATA)
+    ] = None,
+    validation_inputs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of ready-made inputs of the test sets, of the same names.", rich_help_panel=DATA),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Start again, or continue from the run's last checkpoint.")
@@ -60,7 +71,7 @@ def train(
         from mambairv2.restoration.memory import keep_freed_memory
         from mambairv2.training.loop import train as run_recipe
         from mambairv2.training.recipe import load_recipe
-        from mambairv2.training.setup import Options
+        from mambairv2.training.setup.options import Options
 
         keep_freed_memory()
         parsed = load_recipe(recipe)
@@ -69,7 +80,9 @@ def train(
         options = Options(
             run=runs / (name or recipe.stem),
             data=tuple(data or ()),
+            inputs=tuple(inputs or ()),
             validation=validation,
+            validation_inputs=validation_inputs,
             accelerator=device,
             devices=devices,
             nodes=nodes,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import asdict
 
 from mambairv2.evaluation.evaluate import Result, Score, mean
+from mambairv2.evaluation.valid_json import valid_json
 from mambairv2.tasks import TASKS
 
 
 def to_json(results: list[Result], about: dict[str, object]) -> str:
-    """Return everything: what was measured, means and images, with published figures."""
+    """Return everything: what was measured, means and images, with published figures.
+
+    null stands for an infinite PSNR, that of equal images.
+    """
     entries = [
         {
             "set": result.name,
@@ -23,7 +26,7 @@ def to_json(results: list[Result], about: dict[str, object]) -> str:
         }
         for result in results
     ]
-    return json.dumps({**about, "results": entries}, indent=1) + "\n"
+    return valid_json({**about, "results": entries}, indent=1) + "\n"
 
 
 def to_csv(results: list[Result]) -> str:

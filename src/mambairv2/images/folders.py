@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mambairv2.images.formats import READABLE
@@ -52,3 +52,33 @@ def list_images(folders: Iterable[Path]) -> list[Path]:
             raise FileNotFoundError(f"no images in {folder}")
         files += found
     return files
+
+
+def list_pairs(folders: Sequence[Path], inputs: Sequence[Path], scale: int) -> list[tuple[Path, Path]]:
+    """Return target and input of every image below folders; inputs has one folder for each of them.
+
+    The input of a target has the same path in its folder, with any suffix, and x2, x3 or x4 after the stem or not.
+    Raises FileNotFoundError for folders without images, and for targets without an input.
+    """
+    pairs, alone = [], []
+    for folder, other in zip(folders, inputs, strict=True):
+        if not other.is_dir():
+            raise FileNotFoundError(f"no folder {other}")
+        for path in list_images([folder]):
+            found = _partner(path, other / path.relative_to(folder).parent, scale)
+            if found is None:
+                alone.append(f"no input image for {path} in {other / path.relative_to(folder).parent}")
+            else:
+                pairs.append((path, found))
+    if alone:
+        more = f", nor for {len(alone) - 1} others" if len(alone) > 1 else ""
+        raise FileNotFoundError(f"{alone[0]}{more}; an input is named as its target, or with x{scale} after the stem")
+    return pairs
+
+
+def _partner(path: Path, folder: Path, scale: int) -> Path | None:
+    for stem in (path.stem, f"{path.stem}x{scale}"):
+        for suffix in (path.suffix, *sorted(SUFFIXES)):
+            if (candidate := folder / (stem + suffix)).is_file():
+                return candidate
+    return None

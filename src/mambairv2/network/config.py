@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args
 
@@ -11,6 +12,18 @@ ResidualConnection = Literal["1conv", "3conv"]
 PromptOrder = Literal["image", "sorted"]
 PromptTarget = Literal["C", "B", "delta", "y"]
 Variant = Literal["light", "small", "base", "large"]
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple[int, ...]": "a list of whole numbers, such as [5, 5, 5, 5]",
+}
+"""What a field takes, by its annotation, in words. The other fields have choices."""
+_LARGEST = 2**16
+"""Of any size and any number of layers; what is larger fits no memory."""
+_PROMPTS = ("inner_rank", "num_tokens", "prompt_order", "prompt_target", "temperature", "semantic_neighbouring")
+_SCAN = ("d_state", "scan_directions", *_PROMPTS)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class MambaIRv2Config:
 
     def __post_init__(self) -> None:
         """Check every rule that a network needs."""
+        self._check_types()
         object.__setattr__(self, "depths", tuple(self.depths))
         object.__setattr__(self, "num_heads", tuple(self.num_heads))
         self._check_choices()
@@ -81,6 +95,30 @@ class MambaIRv2Config:
             raise ValueError(f"upsampler='nearest+conv' is for upscale=4, got upscale={self.upscale}")
         if self.ffn == "gated" and self.hidden_dim % 2:
             raise ValueError(f"a gated feed-forward needs an even hidden size, got {self.hidden_dim}")
+        self._check_idle()
+
+    def _check_types(self) -> None:
+        for field in fields(self):
+            value, wanted = getattr(self, field.name), _TYPES.get(str(field.type))
+            if wanted and not _has_type(value, str(field.type)):
+                raise ValueError(f"{field.name}={value!r} must be {wanted}")
+
+    def _check_idle(self) -> None:
+        """Refuse a choice that another one makes meaningless. Sizes are let pass, since each variant has its own."""
+        plain = {field.name: field.default for field in fields(self)}
+        for name, reason in self.idle().items():
+            if name not in ("d_state", "inner_rank", "num_tokens") and getattr(self, name) != plain[name]:
+                raise ValueError(f"{name}={getattr(self, name)!r} has no effect with {reason}; leave one of them out")
+
+    def idle(self) -> dict[str, str]:
+        """Return the fields that change nothing in this network, with the choice that makes them so."""
+        if not self.attentive_scan:
+            return dict.fromkeys(_SCAN, "attentive_scan=False")
+        if self.scan_directions > 1:
+            return dict.fromkeys(_PROMPTS, f"scan_directions={self.scan_directions}, which has no prompts")
+        if not self.semantic_neighbouring:
+            return {"prompt_order": "semantic_neighbouring=False, which sorts nothing"}
+        return {}
 
     def _check_choices(self) -> None:
         choices: dict[str, tuple[object, ...]] = {
@@ -96,11 +134,20 @@ class MambaIRv2Config:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {allowed}")
-        for name in ("embed_dim", "d_state", "window_size", "inner_rank", "num_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.temperature <= 0 or self.mlp_ratio <= 0 or self.img_range <= 0:
-            raise ValueError("temperature, mlp_ratio and img_range must be positive")
+        for name in ("embed_dim", "d_state", "window_size", "inner_rank", "num_tokens", "ffn_kernel_size"):
+            if not 1 <= getattr(self, name) <= _LARGEST:
+                raise ValueError(f"{name}={getattr(self, name)} must be 1 to {_LARGEST}")
+        if not all(1 <= depth <= _LARGEST for depth in self.depths):
+            raise ValueError(f"depths={self.depths} must be 1 to {_LARGEST} layers in each group")
+        for name in ("temperature", "mlp_ratio", "img_range"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        if not 1 <= self.embed_dim * self.mlp_ratio <= _LARGEST:
+            raise ValueError(
+                f"embed_dim={self.embed_dim} times mlp_ratio={self.mlp_ratio} must be 1 to {_LARGEST} channels"
+            )
+        if self.embed_dim < 3 and self.attentive_scan and self.scan_directions == 1:
+            raise ValueError(f"embed_dim={self.embed_dim} must be at least 3 to route tokens to prompts")
         if self.ffn_kernel_size % 2 == 0:
             raise ValueError(f"ffn_kernel_size={self.ffn_kernel_size} must be odd")
 
@@ -126,6 +173,16 @@ class MambaIRv2Config:
         if unknown:
             raise ValueError(f"unknown configuration field {unknown[0]!r}; known: {', '.join(sorted(known))}")
         return cls(**values)  # type: ignore[arg-type]
+
+
+def _has_type(value: object, annotation: str) -> bool:
+    """Tell whether a value is what a field takes; true and false are no numbers."""
+    if annotation == "bool":
+        return isinstance(value, bool)
+    if annotation == "tuple[int, ...]":
+        return isinstance(value, (list, tuple)) and all(_has_type(item, "int") for item in value)
+    numbers = (int, float) if annotation == "float" else int
+    return isinstance(value, numbers) and not isinstance(value, bool)
 
 
 _CLASSIC = MambaIRv2Config(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mambairv2.evaluation.valid_json import valid_json
 from mambairv2.files.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -36,12 +38,21 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words, such as `3.2 h`."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class Reporter:
     """Writes `log.jsonl` and shows progress; a silent one, for all but the first process, does neither."""
 
     def __init__(self, run: Path, total: int, silent: bool = False, tensorboard: bool = False) -> None:
         self.path, self.total, self.silent = run / "log.jsonl", total, silent
         self.unwritten: list[str] = []  # lines for which there was no room on the disk
+        self.begun: tuple[float, int] | None = None  # when the first step ended, and its number
         self.validated: set[float] = set()  # iterations whose validation is in the log
         self.console = Console(quiet=silent, stderr=True)
         self.board: SummaryWriter | None = None
@@ -93,7 +104,7 @@ class Reporter:
         """Append one line to the log; on a full disk it waits in memory until there is room."""
         if self.silent:
             return
-        self.unwritten.append(json.dumps(line) + "\n")
+        self.unwritten.append(valid_json(line) + "\n")
         self.flush()
         if self.board is not None:
             with self._saying(f"TensorBoard's file in {self.path.parent}"):
@@ -117,16 +128,26 @@ class Reporter:
             self.say(f"could not write {what}: {error.strerror}")
 
     def advance(self, iteration: int, line: Line | None = None) -> None:
-        """Move the bar; with a line of the log, show its figures."""
+        """Move the bar; with a line of the log, show its figures, and the time left where there is no bar for it."""
+        self.begun = self.begun or (time.monotonic(), iteration)
         if line is None:
             self.progress.update(self.bar, completed=iteration)
             return
         memory = peak_memory_mb()
-        text = f"loss {line['loss']:.5f}  {line['images_per_s']:.1f} images/s  {memory:.0f} MiB"
+        figures = f"loss {line['loss']:.5f}  lr {line['lr']:.2e}"
+        text = f"{figures}  {line['images_per_s']:.1f} images/s  {memory:.0f} MiB"
         if self.console.is_terminal:
             self.progress.update(self.bar, completed=iteration, description=text)
         else:
-            self.say(f"{iteration}/{self.total}  {text}")
+            self.say(f"{iteration}/{self.total}  {text}{self._left(iteration)}")
+
+    def _left(self, iteration: int) -> str:
+        """Return the time that is left, by the pace since the first step of this process, validation included."""
+        assert self.begun is not None
+        since, first = self.begun
+        if not first < iteration < self.total:
+            return ""
+        return f"  {duration((time.monotonic() - since) / (iteration - first) * (self.total - iteration))} left"
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from mambairv2.network.backends import slow_note
 from mambairv2.training.checkpoint import load_checkpoint, save_checkpoint
 from mambairv2.training.data.patches import Batch, loader
 from mambairv2.training.ema import averaged
-from mambairv2.training.log import Reporter
+from mambairv2.training.log import Reporter, duration
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
-from mambairv2.training.setup import Options, check_start, estimate, make_fabric, open_patches, resume, setup
+from mambairv2.training.setup.begin import resume, setup
+from mambairv2.training.setup.devices import make_fabric
+from mambairv2.training.setup.estimate import estimate
+from mambairv2.training.setup.images import open_patches
+from mambairv2.training.setup.network import check_start
+from mambairv2.training.setup.options import Options
 from mambairv2.training.signals import stop_signals
 from mambairv2.training.state import State
 from mambairv2.training.step import step
-from mambairv2.training.validation import find_validation, validate_if_due
+from mambairv2.training.validation import ValidationSets, find_validation, validate_if_due
 from mambairv2.weights.packaged import AVERAGED
 from mambairv2.weights.save import save_model
 
@@ -37,9 +41,9 @@ def train(recipe: Recipe, options: Options) -> bool:
     silent = not fabric.is_global_zero
     board = options.tensorboard and not options.dry_run
     reporter = Reporter(options.run, recipe.train.iterations, silent, board)
+    validation = find_validation(recipe, options, reporter)
     with fabric.rank_zero_first():
         patches = open_patches(recipe, options, reporter)
-    validation = find_validation(recipe, options.validation, reporter)
     state = setup(fabric, precision, recipe, options.run, patches)
     resume(state, options, reporter)
     if note := slow_note(fabric.device.type):
@@ -48,7 +52,7 @@ def train(recipe: Recipe, options: Options) -> bool:
     rest = recipe.train.iterations - state.iteration
     reporter.say(
         f"{_parameters(state):,} parameters, {len(patches.cache.entries)} images, "
-        f"{fabric.world_size} × {fabric.device}; {seconds:.2f} s a step, about {_duration(rest * seconds)} "
+        f"{fabric.world_size} × {fabric.device}; {seconds:.2f} s a step, about {duration(rest * seconds)} "
         f"for {rest:,} steps, {memory:.0f} MiB"
     )
     if options.dry_run:
@@ -61,18 +65,13 @@ def train(recipe: Recipe, options: Options) -> bool:
     return done
 
 
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _parameters(state: State) -> int:
     return sum(p.numel() for p in state.network.parameters())
 
 
-def fit(state: State, options: Options, validation: Path | None, reporter: Reporter, asked: list[int]) -> bool:
+def fit(
+    state: State, options: Options, validation: ValidationSets | None, reporter: Reporter, asked: list[int]
+) -> bool:
     """Run to the last iteration; returns False if stopped by a signal or the clock, with everything saved."""
     train, keep, fabric = state.recipe.train, state.recipe.keep, state.fabric
     limit = time.monotonic() + options.max_minutes * 60
@@ -156,7 +155,9 @@ def save(state: State, reporter: Reporter, must: bool = False) -> None:
 
 
 def _metadata(state: State) -> dict[str, str]:
-    return {"task": state.recipe.data.task, "iteration": str(state.iteration)}
+    part = state.patches.part  # with the ready-made inputs that options gave
+    task = "pairs" if part.input_folders and state.recipe.model.upscale == 1 else part.task
+    return {"task": task, "iteration": str(state.iteration)}
 
 
 def roll_back(state: State, reporter: Reporter) -> None:

@@ -12,41 +12,16 @@ from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from mambairv2.images.degradation.chain import KINDS
-from mambairv2.network.config import MambaIRv2Config, Variant, variant
 from mambairv2.tasks import TASKS, Level, level_of
 from mambairv2.training.settings.data import DataPart
-from mambairv2.training.settings.part import Part, Positive, Share, Weight
+from mambairv2.training.settings.model import ModelPart
+from mambairv2.training.settings.part import Part, Positive, Share
+from mambairv2.training.settings.teacher import Phase, TeacherPart
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-class ModelPart(Part):
-    """The network and what it starts from."""
-
-    variant: Variant = "light"
-    upscale: Literal[1, 2, 3, 4] = 2
-    in_channels: Literal[1, 3] = 3
-    overrides: dict[str, bool | int | float | str | list[int]] = {}
-    """Other fields of MambaIRv2Config, by name."""
-    start_from: str = ""
-    """Weights to start from, a file or a packaged name. Only the head may differ, as for another scale: it keeps its
-    initial values."""
-    warm_start: bool = False
-    """Light networks only: begin at the best linear interpolation. With start_from, solve for a head that differs by
-    least squares instead."""
-
-    def config(self) -> MambaIRv2Config:
-        """Return the network's configuration; raises ValueError for overrides that define none."""
-        base = variant(self.variant, upscale=self.upscale, in_channels=self.in_channels)
-        return MambaIRv2Config.from_dict({**base.to_dict(), **self.overrides})
-
-    @model_validator(mode="after")
-    def _defines_a_network(self) -> Self:
-        self.config()
-        return self
 
 
 class Stage(Part):
@@ -100,44 +75,6 @@ class TrainPart(Part):
     """Steps in a row without a finite loss and gradient before the run goes back to its last checkpoint."""
 
 
-class TeacherPart(Part):
-    """A trained network to learn from (distillation), and the weight of each term of the loss."""
-
-    weights: str = ""
-    """A file, looked for as `folders` are, or a packaged name; empty for no teacher."""
-    truth: Weight = 1.0
-    """Weight of the distance (`loss`) between output and target."""
-    outputs: Weight = 0.0
-    """Weight of the distance (`loss`) between output and the teacher's output. The scales must be the same."""
-    features: Weight = 0.0
-    """Weight of the feature term: each attention, scan and feed-forward runs on the teacher's input to it, and its
-    squared error is divided by the energy of the teacher's change. Summed over all of them. Groups are compared where
-    depths differ, and the teacher's principal channels where it has more."""
-    routing: Weight = 0.0
-    """Weight of the cross-entropy between each layer's routing and the teacher's prompts, summed over layers. The
-    depths and the number of prompts must be the same."""
-
-
-class Phase(Part):
-    """Another loss and learning rate, from an iteration on until the next phase.
-
-    Keys that are left out are as in [train] and [teacher]. The schedule and Adam's moments begin again.
-    """
-
-    start: Annotated[int, Field(ge=0)]
-    """The first iteration of the phase."""
-    lr: Annotated[float, Field(gt=0)] | None = None
-    final_lr: Weight | None = None
-    warmup: Annotated[int, Field(ge=0)] | None = None
-    clip: Weight | None = None
-    ema: Annotated[float, Field(ge=0, lt=1)] | None = None
-    sampled: bool | None = None
-    truth: Weight | None = None
-    outputs: Weight | None = None
-    features: Weight | None = None
-    routing: Weight | None = None
-
-
 @dataclass(frozen=True)
 class Goal:
     """The settings that hold during one phase, or during the whole run if it has none."""
@@ -166,6 +103,9 @@ class KeepPart(Part):
     """Folder of test sets, looked for as `folders`."""
     validation_sets: list[str] = ["Set5"]
     """Names of test sets."""
+    validation_inputs: str = ""
+    """Ready-made inputs of the test sets: a folder that has one of the same name for each, looked for as `folders`.
+    Paired training needs it; empty damages the test images as the task's protocol does."""
     validation_level: Annotated[int, Field(ge=0)] | str = 0
     """σ, JPEG quality or strength of the validation. 0 takes the first value of `sigma` or `quality`, or the middle
     one of the task's levels."""
@@ -186,7 +126,7 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _task_fits_the_network(self) -> Self:
-        if self.model.upscale not in TASKS[self.data.task].scales:
+        if not self.data.input_folders and self.model.upscale not in TASKS[self.data.task].scales:
             raise ValueError(f"task {self.data.task!r} does not fit upscale {self.model.upscale}")
         if self.keep.validation_level:
             level_of(self.data.task, str(self.keep.validation_level))
@@ -250,8 +190,8 @@ def load_recipe(path: Path) -> Recipe:
     Raises ValueError naming the file and the key for anything unknown, missing or out of range.
     """
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text()))
-    except tomllib.TOMLDecodeError as error:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
         lines = []

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mambairv2.files.atomic import scratch
 from mambairv2.images.arrays import Pixels
-from mambairv2.images.folders import SUFFIXES, list_images
+from mambairv2.images.folders import list_images, list_pairs
 from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
 
@@ -81,16 +81,6 @@ class Cache:
         return np.fromfile(self.folder / "detail.bin", np.float32)
 
 
-def _paired(path: Path, target_root: Path, input_root: Path, scale: int) -> Path:
-    """Find the input file of a target: the same relative path, with x2, x3 or x4 after the stem or not, any suffix."""
-    folder = input_root / path.relative_to(target_root).parent
-    for stem in (path.stem, f"{path.stem}x{scale}"):
-        for suffix in (path.suffix, *sorted(SUFFIXES)):
-            if (candidate := folder / (stem + suffix)).is_file():
-                return candidate
-    raise FileNotFoundError(f"no input image for {path} in {folder}")
-
-
 def _load_pair(target: Path, source: Path | None, scale: int, channels: int) -> tuple[Pixels, Pixels | None]:
     """Decode one image and make or read its input; the input is None where it is the target itself."""
     pixels = read_image(target, channels)
@@ -101,7 +91,8 @@ def _load_pair(target: Path, source: Path | None, scale: int, channels: int) -> 
     if source is not None:
         read = read_image(source, channels)
         if read.shape[:2] != (height, width):
-            raise ValueError(f"{source}: {read.shape[1]}x{read.shape[0]}, expected {width}x{height}")
+            sizes = f"{read.shape[1]}x{read.shape[0]}, expected {width}x{height}"
+            raise ValueError(f"{source}: {sizes}, the size of {target} divided by {scale}")
         return pixels, read
     return pixels, None if scale == 1 else imresize(pixels, 1 / scale)
 
@@ -140,7 +131,7 @@ def _build(
             if damaged is not None:
                 i.write(np.ascontiguousarray(damaged).data)
     if not entries:
-        raise ValueError("no image can be read:\n" + "\n".join(skipped[:10]))
+        raise ValueError(f"none of the {len(skipped)} images can be used, the first since {skipped[0]}")
     (folder / "index.json").write_text(json.dumps({"entries": entries, "skipped": skipped}))
 
 
@@ -160,13 +151,13 @@ def open_cache(
     whole or not at all. tick: called with the images done and their number.
 
     Raises FileNotFoundError for folders without images or targets without an input, ValueError if no image can be
-    read, OSError if the cache cannot be written.
+    used, OSError if the cache cannot be written.
     """
-    pairs: list[tuple[Path, Path | None]] = []
-    for number, folder in enumerate(folders):
-        for path in list_images([folder]):
-            source = _paired(path, folder, input_folders[number], scale) if input_folders else None
-            pairs.append((path, source))
+    pairs: list[tuple[Path, Path | None]]
+    if input_folders:
+        pairs = [*list_pairs(folders, input_folders, scale)]
+    else:
+        pairs = [(path, None) for folder in folders for path in list_images([folder])]
     facts = [(str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns) for pair in pairs for p in pair if p]
     key = hashlib.sha256(json.dumps([_FORMAT, scale, channels, facts]).encode()).hexdigest()[:16]
     place = cache_dir / key

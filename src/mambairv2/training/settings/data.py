@@ -21,7 +21,8 @@ class DataPart(Part):
     folders: Annotated[list[str], Field(min_length=1)] = ["data/train"]
     """Folders of target images, looked for from the working directory, then below $MAMBAIRV2_DATA."""
     input_folders: list[str] = []
-    """Ready-made inputs, one folder for each of `folders`. Empty: inputs are made from the targets."""
+    """Ready-made inputs, one folder for each of `folders`; the task then says nothing. Empty: inputs are made from the
+    targets."""
     patch: Positive = 64
     """Side of the input patch, in pixels."""
     sampling: Literal["images", "area", "detail"] = "area"

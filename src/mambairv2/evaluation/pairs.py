@@ -1,0 +1,41 @@
+"""Test images with ready-made inputs: photographs taken twice, or any damage that no protocol makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mambairv2.evaluation.evaluate import Restore, Score, evaluate_cases
+from mambairv2.evaluation.protocol import Case
+from mambairv2.images.folders import list_pairs
+from mambairv2.images.pixels import read_image
+from mambairv2.images.resize import imresize
+
+
+def evaluate_pairs(restore: Restore | None, folder: Path, inputs: Path, scale: int, channels: int) -> list[Score]:
+    """Measure a network on a test set of pairs; errors as `pair_cases`.
+
+    As the field's protocols do, it compares all channels at ×1, and luma without a border of `scale` above.
+    """
+    cases = pair_cases(folder, inputs, scale, channels)
+    return evaluate_cases(restore, cases, "rgb" if scale == 1 else "y", 0 if scale == 1 else scale)
+
+
+def pair_cases(folder: Path, inputs: Path, scale: int, channels: int) -> Iterator[Case]:
+    """Read a test set of pairs: the targets of a folder, and their inputs in another, paired as for training.
+
+    The baseline is the input itself, or above ×1 its bicubic enlargement. Raises FileNotFoundError for a folder without
+    images and for targets without an input, ImageError for an image that cannot be read, and ValueError for an input
+    that is not the target's size divided by the scale, rounded down.
+    """
+    for target_file, input_file in list_pairs([folder], [inputs], scale):
+        target, source = read_image(target_file, channels), read_image(input_file, channels)
+        height, width = (side // scale for side in target.shape[:2])
+        if source.shape[:2] != (height, width):
+            sizes = f"{source.shape[1]}x{source.shape[0]}, expected {width}x{height}"
+            raise ValueError(f"{input_file}: {sizes}, the size of {target_file} divided by {scale}")
+        target = target[: height * scale, : width * scale]
+        baseline = source if scale == 1 else imresize(source, scale)
+        yield Case(target_file.stem, (source / 255).astype(np.float32), target, baseline)
