@@ -15,7 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import tomllib
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 BASE = Path(__file__).parents[1] / "recipes" / "light-x2-cpu.toml"
 Table = dict[str, dict[str, object]]
@@ -42,6 +45,11 @@ def variants(iterations: int) -> dict[str, Table]:
     }
 
 
+def load(path: Path) -> Table:
+    """A recipe as it stands in its file."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
 def toml(value: object) -> str:
     """A value as TOML: JSON but for tables."""
     if isinstance(value, dict):
@@ -49,18 +57,24 @@ def toml(value: object) -> str:
     return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
+def to_toml(recipe: Table) -> str:
+    """A recipe as TOML: keys of its own first, then its tables, then its lists of tables."""
+    own = [f"{key} = {toml(value)}" for key, value in recipe.items() if not isinstance(value, dict | list)]
+    lines = [*own]
+    for name, part in recipe.items():
+        for table in [part] if isinstance(part, dict) else part if isinstance(part, list) else []:
+            lines += [f"[{name}]" if isinstance(part, dict) else f"[[{name}]]"]
+            lines += [f"{key} = {toml(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
 def recipe(change: Table, iterations: int) -> str:
     """The recipe of one run."""
-    with BASE.open("rb") as file:
-        parts: Table = tomllib.load(file)
+    parts = load(BASE)
     parts["train"] |= {"iterations": iterations, "warmup": iterations // 10, "ema": 0.99}
     parts["keep"] |= {"validate_every": iterations, "log_every": 10}
-    parts = {key: part for key, part in parts.items() if isinstance(part, dict)}
-    top = change.get("", {})
-    lines = [f"{key} = {toml(value)}" for key, value in top.items()]
-    for name, part in parts.items():
-        lines += [f"[{name}]", *(f"{key} = {toml(v)}" for key, v in (part | change.get(name, {})).items())]
-    return "\n".join(lines) + "\n"
+    tables = {key: part | change.get(key, {}) for key, part in parts.items() if isinstance(part, dict)}
+    return to_toml(change.get("", {}) | tables)
 
 
 def result(log: Path, iterations: int) -> tuple[float, float] | None:

@@ -3,11 +3,15 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
+import pyvips
+import torch
 from typer.testing import CliRunner
 
 from mambairv2.cli.main import app
+from mambairv2.evaluation.metrics import psnr
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.save import save_model
@@ -43,6 +47,19 @@ def test_the_command(sets, tmp_path):
         (["--weights", "nothing"], "nothing: no such weights"),
         (["--weights", "WEIGHTS", "--task", "jpeg"], "enlarges ×2, which --task jpeg does not measure"),
         (["--weights", "WEIGHTS", "--device", "abacus"], "no device abacus here"),
+        (
+            ["--weights", "WEIGHTS", "--device", "mps:7"],
+            r"no device mps:7 here \(PyTorch finds no Apple GPU\)",
+        ),
+        (["--weights", "WEIGHTS", "--inputs", "nowhere"], "no folder nowhere"),
+        (["--inputs", "FOLDER", "--task", "jpeg"], "--inputs are measured as they are; leave --task out"),
+        (["--inputs", "FOLDER", "--level", "25"], "--inputs are measured as they are; leave --level out"),
+        (["--weights", "WEIGHTS", "--inputs", "FOLDER", "--scale", "3"], "enlarges ×2, not ×3; leave --scale out"),
+        (
+            ["--inputs", "FOLDER/One/HR", "--sets", "Two"],
+            r"0\.png: 41x37, expected 33x33, the size of .*0\.png$",
+        ),
+        (["--inputs", "FOLDER/One", "--sets", "Two"], r"no input image for .*0\.png in .*One; an input is named"),
         (
             ["--weights", "WEIGHTS", "--sets", "One", "--tile", "20"],
             "tile must be a multiple of 8 above the overlap of 16",
@@ -104,3 +121,59 @@ def test_these_mistakes_are_told_before_torch_is_loaded(sets, monkeypatch, argum
     result = CliRunner().invoke(app, arguments.split())
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {says}"), result.stderr
+
+
+def test_ready_made_inputs(sets, tmp_path):
+    """For weights at x1 that were trained on pairs, there is no other damage to measure."""
+    for name in ("One", "Two"):
+        for file in (sets / name / "HR").iterdir():
+            soft = pyvips.Image.new_from_file(str(file)).gaussblur(1)
+            (tmp_path / "soft" / name).mkdir(parents=True, exist_ok=True)
+            soft.write_to_file(str(tmp_path / "soft" / name / file.name))
+    weights = tmp_path / "mine.safetensors"
+    save_model(MambaIRv2(replace(TINY, upscale=1, upsampler="")), weights, {"task": "pairs"})
+    start = ["evaluate", "--data", str(sets), "--weights", str(weights), "--sets", "One,Two"]
+    refused = CliRunner().invoke(app, start)
+    assert refused.exit_code == 1
+    assert refused.stderr.endswith("was trained on ready-made inputs; give --inputs, or another --task\n")
+    out = tmp_path / "out.json"
+    done = CliRunner().invoke(app, [*start, "--inputs", str(tmp_path / "soft"), "--json", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "## pairs\n" in done.stdout
+    assert re.search(r"\| set *\| images *\| ours *\| input *\| gain", done.stdout)
+    found = json.loads(out.read_text())["results"]
+    assert [(one["set"], len(one["images"]), one["protocol"]) for one in found] == [
+        ("One", 2, "pairs"),
+        ("Two", 1, "pairs"),
+    ]
+    target, soft = (
+        pyvips.Image.new_from_file(str(f)).numpy() for f in (sets / "Two/HR/0.png", tmp_path / "soft/Two/0.png")
+    )
+    assert found[1]["mean"]["base_psnr"] == pytest.approx(psnr(soft, target, "rgb"))
+    other = CliRunner().invoke(app, ["reproduce", "--data", str(sets), str(weights), "-o", str(tmp_path / "all.md")])
+    assert other.exit_code == 0, other.output
+    assert "no table takes a pairs network of this kind" in (tmp_path / "all.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train mine.toml",
+        "evaluate --data {sets} --weights sr-x2",
+        "reproduce --data {sets} sr-x2",
+        "restore {sets}/a.png",
+    ],
+)
+@pytest.mark.parametrize("device", ["mps", "cuda", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_in_a_line(sets, tmp_path, monkeypatch, command, device):
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("this machine has a GPU")
+    (tmp_path / "mine.toml").write_text("[train]\niterations = 1\n")
+    picture(8, 8, 3).write_to_file(str(sets / "a.png"))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [*command.format(sets=sets).split(), "--device", device])
+    assert result.exit_code in (1, 2)
+    *_, line = result.stderr.splitlines()
+    assert re.match(r"error: (no device|no training on device|torch finds no CUDA)", line)
+    assert len(line) < 200
+    assert len(result.stderr.splitlines()) == 1

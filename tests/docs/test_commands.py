@@ -92,6 +92,7 @@ def small(tmp_path_factory):
     picture(9, 12, 1, "uint16").tiffsave(str(folder / "scans" / "a" / "c.tif"))
     for number, test_set in enumerate(sorted((folder / "test-sets").iterdir())):
         picture(36 + number, 44, 3).pngsave(str(test_set / "one.png"))
+    shutil.copytree(folder / "test-sets", folder / "soft-sets")
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     (folder / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", training, re.DOTALL)[1])

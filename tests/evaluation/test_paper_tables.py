@@ -146,6 +146,11 @@ def test_the_command(sets, tmp_path):
     assert result.exit_code == 0, result.output
     assert "1 weights, 1 means over test sets" in result.output
     assert "Only the first 1 images" in out.read_text()
+    before = out.read_text().split("## Complexity")[0]
+    assert "ours: " in before
+    assert "SwinIR" not in before
+    assert "less MambaIRv2" not in before
+    assert "Ablations, light" not in out.read_text().split("## Not measured")[0]
     assert [path.name for path in out.parent.iterdir()] == ["tables.md"]
     result = CliRunner().invoke(app, ["reproduce", str(sets), "--data", str(sets)])
     assert result.exit_code == 1

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
@@ -44,3 +45,17 @@ def test_the_baseline_alone_has_no_figures_of_ours():
 
 def test_the_mean():
     assert mean(SCORES) == Score("mean", 32.0, pytest.approx(0.92), 29.0, pytest.approx(0.85), 2.0)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_json_has_no_number_that_is_none(value):
+    """Two equal images have an infinite PSNR; JSON has no word for it."""
+    result = Result("One", Protocol("sr", 2), [Score("a", value, 1.0, 28.0, 0.8, 1.5)], {"other": (value, None)})
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    (found,) = json.loads(to_json([result], {"about": [value]}), parse_constant=refuse)["results"]
+    assert found["mean"]["psnr"] is found["images"][0]["psnr"] is None
+    assert found["published"] == {"other": [None, None]}
+    assert found["mean"]["base_psnr"] == 28

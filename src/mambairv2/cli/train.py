@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -47,7 +47,7 @@ def train(
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write logs for TensorBoard, too.")] = False,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA if it is there.", rich_help_panel=HARDWARE)
+        str, typer.Option(help="auto, cpu or cuda. auto: CUDA if it is there.", rich_help_panel=HARDWARE)
     ] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices on each machine.", rich_help_panel=HARDWARE)] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.", rich_help_panel=HARDWARE)] = 1,

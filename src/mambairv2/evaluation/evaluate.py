@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mambairv2.evaluation.case import Case
 from mambairv2.evaluation.literature import Figure, published
-from mambairv2.evaluation.metrics import Channels, psnr, ssim
+from mambairv2.evaluation.metrics import psnr, ssim
 from mambairv2.evaluation.plan import Plan
-from mambairv2.evaluation.protocol import Case, Protocol, cases
+from mambairv2.evaluation.protocol import Protocol, cases
 from mambairv2.images.arrays import Pixels, quantise
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
@@ -82,27 +83,15 @@ def evaluate_set(
     restore: the network on one image; None measures the baseline alone. limit: only the first images. seen: called
     with each score as it comes. Returns one score an image, in the order of names; the set's figures are their means.
     """
-    return evaluate_cases(restore, cases(folder, protocol), protocol.compared, protocol.border, limit, seen)
-
-
-def evaluate_cases(
-    restore: Restore | None,
-    given: Iterable[Case],
-    compared: Channels,
-    border: int,
-    limit: int | None = None,
-    seen: Callable[[Score], None] = lambda score: None,
-) -> list[Score]:
-    """Measure as `evaluate_set`, on any cases: their channels without a border, as `Protocol` has them."""
     scores = []
-    for number, case in enumerate(given):
+    for number, case in enumerate(cases(folder, protocol)):
         if number == limit:
             break
         start = time.perf_counter()
         image = restored(restore, case) if restore else case.baseline
         seconds = time.perf_counter() - start
         figures = [
-            measure(pixels, case.target, compared, border)
+            measure(pixels, case.target, protocol.compared, protocol.border)
             for measure in (psnr, ssim)
             for pixels in (image, case.baseline)
         ]
@@ -148,7 +137,8 @@ def evaluate(
 
             scores = evaluate_set(restore, folder, protocol, plan.limit, tell)
             others: dict[str, Figure] = {}
-            if plan.limit is None:  # published figures are means over whole sets
+            whole = plan.limit is None or len(scores) < plan.limit  # as the published means are
+            if whole and protocol.inputs is None:
                 others = published(plan.task, plan.scale, protocol.level, protocol.channels, light, name)
             results.append(Result(name, protocol, scores, others, restored=model is not None))
     return results

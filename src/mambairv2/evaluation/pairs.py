@@ -7,20 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mambairv2.evaluation.evaluate import Restore, Score, evaluate_cases
-from mambairv2.evaluation.protocol import Case
+from mambairv2.evaluation.case import Case
 from mambairv2.images.folders import list_pairs
 from mambairv2.images.pixels import read_image
 from mambairv2.images.resize import imresize
-
-
-def evaluate_pairs(restore: Restore | None, folder: Path, inputs: Path, scale: int, channels: int) -> list[Score]:
-    """Measure a network on a test set of pairs; errors as `pair_cases`.
-
-    As the field's protocols do, it compares all channels at ×1, and luma without a border of `scale` above.
-    """
-    cases = pair_cases(folder, inputs, scale, channels)
-    return evaluate_cases(restore, cases, "rgb" if scale == 1 else "y", 0 if scale == 1 else scale)
 
 
 def pair_cases(folder: Path, inputs: Path, scale: int, channels: int) -> Iterator[Case]:
@@ -35,7 +25,7 @@ def pair_cases(folder: Path, inputs: Path, scale: int, channels: int) -> Iterato
         height, width = (side // scale for side in target.shape[:2])
         if source.shape[:2] != (height, width):
             sizes = f"{source.shape[1]}x{source.shape[0]}, expected {width}x{height}"
-            raise ValueError(f"{input_file}: {sizes}, the size of {target_file} divided by {scale}")
+            raise ValueError(f"{input_file}: {sizes}, the size of {target_file}{f' divided by {scale}' * (scale > 1)}")
         target = target[: height * scale, : width * scale]
         baseline = source if scale == 1 else imresize(source, scale)
         yield Case(target_file.stem, (source / 255).astype(np.float32), target, baseline)

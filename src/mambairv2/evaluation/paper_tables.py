@@ -108,8 +108,7 @@ def measure_all(
     for name in wanted:
         find_set(data, name)
     for network in networks:
-        sets = available(data, network.task, wanted)
-        if not sets or not fits(network):
+        if not fits(network) or not (sets := available(data, network.task, wanted)):
             continue
         scale, grey = network.config.upscale, TASKS[network.task].channels == 1
         plan = Plan(data, network.task, scale, sets, grey=grey, tile=tile, limit=limit)
@@ -124,10 +123,13 @@ def fits(network: Network) -> bool:
     return colours and any(paper.takes(network) for paper in TABLES)
 
 
-def document(networks: Sequence[Network], means: Means, data: Path, notes: Sequence[str] = ()) -> str:
+def document(
+    networks: Sequence[Network], means: Means, data: Path, notes: Sequence[str] = (), limit: int | None = None
+) -> str:
     """Return all tables as Markdown, then what could not be measured.
 
-    A difference is ours less the paper's, in dB and SSIM, positive where ours is better.
+    A difference is ours less the paper's, in dB and SSIM, positive where ours is better. limit: the means are of the
+    first images of each set only, which published means cannot stand beside: these and the ablations are left out.
     """
     parts = [
         "# The paper's tables, beside our figures",
@@ -135,6 +137,7 @@ def document(networks: Sequence[Network], means: Means, data: Path, notes: Seque
         "denoising on RGB, JPEG on grey images. A difference is ours less the paper's. The published mean of "
         "Set14 treats its grey image as RGB, which adds 0.09 dB to it; the other published figures are as "
         f"printed. {GAP}: not published or not measured.",
+        *([f"**Only the first {limit} images of each set: no published figures stand beside them.**"] if limit else []),
         *notes,
     ]
     if networks:
@@ -143,15 +146,17 @@ def document(networks: Sequence[Network], means: Means, data: Path, notes: Seque
             count = sum(p.numel() for p in network.model.parameters())
             rows.append([network.name, network.task, f"×{network.config.upscale}", f"{count:,}"])
         parts.append(table(rows))
-    parts += [f"## {paper.title}\n\n{_filled(paper, networks, means)}" for paper in TABLES]
-    parts += [f"## Complexity\n\n{_complexity()}", f"## Ablations, light ×2\n\n{_ablations(networks, means)}"]
+    parts += [f"## {paper.title}\n\n{_filled(paper, networks, means, limit)}" for paper in TABLES]
+    parts.append(f"## Complexity\n\n{_complexity()}")
+    if not limit:
+        parts.append(f"## Ablations, light ×2\n\n{_ablations(networks, means)}")
     parts.append("## Not measured\n\n" + "\n".join(_missing(networks, means, data)))
     return "\n\n".join(parts) + "\n"
 
 
-def _filled(paper: PaperTable, networks: Sequence[Network], means: Means) -> str:
+def _filled(paper: PaperTable, networks: Sequence[Network], means: Means, limit: int | None = None) -> str:
     names = TASKS[paper.protocol.task].sets
-    figures = paper.figures()
+    figures = {} if limit else paper.figures()
     rows = [["method", *names]]
     rows += [[method, *(_figure(row.get(name)) for name in names)] for method, row in figures.items()]
     own = [n for n in networks if any((n.name, paper.protocol, name) in means for name in names)]
@@ -165,7 +170,7 @@ def _filled(paper: PaperTable, networks: Sequence[Network], means: Means) -> str
         if reference in figures:
             theirs = figures[reference]
             rows.append([f"less {reference}", *(_difference(s, theirs.get(n)) for n, s in scores.items())])
-    return table(rows) if len(rows) > 1 else "Neither published figures at hand nor weights."
+    return table(rows) if len(rows) > 1 else "No figures."
 
 
 def _complexity() -> str:

@@ -30,10 +30,14 @@ class Plan:
     ensemble: bool = False
     limit: int | None = None
     """Only the first images of each set."""
+    inputs: Path | None = None
+    """Ready-made inputs of the test sets, in place of the task's damage; see `Protocol`."""
 
     def protocols(self) -> list[Protocol]:
-        """Return one protocol a level."""
+        """Return one protocol a level, or one for ready-made inputs."""
         channels = 1 if self.grey else 3
+        if self.inputs is not None:
+            return [Protocol(self.task, self.scale, 0, channels, self.inputs)]
         return [
             Protocol(self.task, self.scale, level, channels) for level in self.levels or TASKS[self.task].levels or (0,)
         ]
@@ -48,6 +52,8 @@ class Plan:
             return [find_set(self.data, name) for name in self.sets]
         if not self.data.is_dir():
             raise FileNotFoundError(f"no folder {self.data}")
+        if self.inputs is not None and not self.inputs.is_dir():
+            raise FileNotFoundError(f"no folder {self.inputs}")
         usual = [self.data / name for name in TASKS[self.task].sets if (self.data / name).is_dir()]
         if usual or _is_set(self.data):
             return usual or [self.data]

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mambairv2.evaluation.case import Case
 from mambairv2.evaluation.metrics import Channels, luma
+from mambairv2.evaluation.pairs import pair_cases
 from mambairv2.images.arrays import Pixels
 from mambairv2.images.degradation.chain import Chain, parse
 from mambairv2.images.degradation.compression import jpeg, to_pixels
@@ -35,10 +37,14 @@ class Protocol:
     """σ of the noise in levels of 255, JPEG quality, or the name of a strength; 0 where the task has none."""
     channels: int = 3
     """1 turns test images grey: studio-swing luma, as for the published figures of LIVE1."""
+    inputs: Path | None = None
+    """Ready-made inputs in place of the task's damage: a folder for each test set, or that of the only one."""
 
     @property
     def compared(self) -> Channels:
         """The channels compared."""
+        if self.inputs is not None:
+            return "rgb" if self.scale == 1 else "y"
         return TASKS[self.task].compared
 
     @property
@@ -46,33 +52,34 @@ class Protocol:
         """Pixels cut on each side."""
         return self.scale if self.compared == "y" and self.scale > 1 else 0
 
+    @property
+    def baseline(self) -> str:
+        """What the baseline is called."""
+        if self.inputs is not None:
+            return "input" if self.scale == 1 else "bicubic"
+        return TASKS[self.task].baseline
+
     def __str__(self) -> str:
         """Return a short name, such as `sr x2`, `denoise 25` or `photo x2 middle`."""
         scale, level = f" x{self.scale}" * (self.scale > 1), f" {self.level}" if self.level else ""
-        return f"{self.task}{scale}{level}"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One test image."""
-
-    name: str
-    input: npt.NDArray[np.float32]
-    """(h, w, C) around [0, 1]; noise is not clipped."""
-    target: Pixels
-    """(h·s, w·s, C), the original."""
-    baseline: Pixels
-    """(h·s, w·s, C), an enlargement of the input (bicubic or Lanczos), or the input itself."""
+        return f"pairs{scale}" if self.inputs is not None else f"{self.task}{scale}{level}"
 
 
 def cases(folder: Path, protocol: Protocol) -> Iterator[Case]:
     """Read one test set: targets in folder/HR, inputs of super-resolution in folder/LR_bicubic/X2, X3, X4.
 
     A folder without HR holds the targets itself. Inputs that are not there are made by MATLAB's bicubic. Raises
-    FileNotFoundError for a folder without images, ImageError for one that cannot be read, and ValueError for an input
-    of a wrong size.
+    FileNotFoundError for a folder without images and for a target without its ready-made input, ImageError for an image
+    that cannot be read, and ValueError for an input of a wrong size.
     """
     targets = folder / "HR" if (folder / "HR").is_dir() else folder
+    if protocol.inputs is not None:
+        own = protocol.inputs / folder.name
+        inputs = own if own.is_dir() else protocol.inputs
+        yield from pair_cases(
+            targets, inputs if inputs.is_dir() else protocol.inputs, protocol.scale, protocol.channels
+        )
+        return
     for path in list_images([targets]):
         target = read_image(path)
         if protocol.channels == 1 and target.shape[2] == 3:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 from mambairv2.evaluation.evaluate import Result, Score, mean
 from mambairv2.evaluation.valid_json import valid_json
-from mambairv2.tasks import TASKS
 
 
 def to_json(results: list[Result], about: dict[str, object]) -> str:
@@ -45,9 +44,9 @@ def to_markdown(results: list[Result], title: str, images: bool = True) -> str:
     parts = [f"# {title}"]
     for protocol in dict.fromkeys(result.protocol for result in results):
         chosen = [result for result in results if result.protocol == protocol]
-        parts.append(f"## {protocol}\n\n{_sets(chosen, TASKS[protocol.task].baseline)}")
+        parts.append(f"## {protocol}\n\n{_sets(chosen, protocol.baseline)}")
         if images:
-            parts += [f"### {r.name}, {protocol}\n\n{_images(r, TASKS[protocol.task].baseline)}" for r in chosen]
+            parts += [f"### {r.name}, {protocol}\n\n{_images(r, protocol.baseline)}" for r in chosen]
     return "\n\n".join(parts) + "\n"
 
 

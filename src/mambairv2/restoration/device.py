@@ -18,7 +18,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"no device {device} here ({str(error).splitlines()[0]}); use auto or cpu") from error
+        reason = "PyTorch finds no Apple GPU" if str(device).startswith("mps") else str(error).splitlines()[0]
+        raise ValueError(f"no device {device} here ({reason.partition('. ')[0]}); use auto or cpu") from error
     return chosen
 
 

@@ -13,10 +13,12 @@ from mambairv2.training.ema import averaged
 from mambairv2.training.log import Reporter, duration
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
+from mambairv2.training.settings import PAIRS
 from mambairv2.training.setup.begin import resume, setup
 from mambairv2.training.setup.devices import make_fabric
 from mambairv2.training.setup.estimate import estimate
 from mambairv2.training.setup.images import open_patches
+from mambairv2.training.setup.memory import check_memory
 from mambairv2.training.setup.network import check_start
 from mambairv2.training.setup.options import Options
 from mambairv2.training.signals import stop_signals
@@ -33,8 +35,9 @@ def train(recipe: Recipe, options: Options) -> bool:
     """Run a recipe to its end, from its last checkpoint if there is one.
 
     Returns False if it was stopped early by a signal or the clock, or was a dry run.
-    Raises ValueError for a recipe or a checkpoint that does not fit, FileNotFoundError for missing data,
-    OSError if the last checkpoint cannot be written, RuntimeError if the loss stays not finite.
+    Raises ValueError for a recipe or a checkpoint that does not fit, FileNotFoundError for missing data, MemoryError
+    if a step needs more than is free, OSError if the last checkpoint cannot be written, RuntimeError if the loss stays
+    not finite.
     """
     fabric, precision = make_fabric(recipe, options)
     check_start(recipe)
@@ -48,6 +51,7 @@ def train(recipe: Recipe, options: Options) -> bool:
     resume(state, options, reporter)
     if note := slow_note(fabric.device.type):
         reporter.say(note)
+    check_memory(state)
     seconds, memory = estimate(state)
     rest = recipe.train.iterations - state.iteration
     reporter.say(
@@ -110,10 +114,11 @@ def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, report
     goal = state.recipe.goal(state.iteration)
     rate = learning_rate(goal.train, state.iteration - goal.start)
     images = state.recipe.stage(state.iteration)[1]
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     loss, stop = step(state, batches, wants_stop)
     seconds = time.perf_counter() - start
     state.seconds += seconds
+    state.cpu_seconds += time.process_time() - cpu
     if math.isfinite(loss):
         state.losses.append(loss)
     if state.iteration % state.recipe.keep.log_every and state.iteration != state.recipe.train.iterations:
@@ -124,6 +129,7 @@ def logged_step(state: State, batches: Iterator[Batch], wants_stop: bool, report
         "loss": sum(state.losses) / len(state.losses) if state.losses else math.nan,
         "lr": float(f"{rate:.4g}"),
         "seconds": round(state.seconds, 1),
+        "cpu_seconds": round(state.cpu_seconds, 3),
         "images_per_s": round(images / seconds, 3),
     }
     if state.skipped:
@@ -156,7 +162,7 @@ def save(state: State, reporter: Reporter, must: bool = False) -> None:
 
 def _metadata(state: State) -> dict[str, str]:
     part = state.patches.part  # with the ready-made inputs that options gave
-    task = "pairs" if part.input_folders and state.recipe.model.upscale == 1 else part.task
+    task = PAIRS if part.input_folders and state.recipe.model.upscale == 1 else part.task
     return {"task": task, "iteration": str(state.iteration)}
 
 

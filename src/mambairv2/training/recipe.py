@@ -24,6 +24,10 @@ else:
     import tomli as tomllib
 
 
+WARMUP = 500
+"""Iterations of the longest warm-up that is made where a recipe has none."""
+
+
 class Stage(Part):
     """Another patch size and total batch, from an iteration on: patches that grow."""
 
@@ -56,8 +60,10 @@ class TrainPart(Part):
     milestones: list[Positive] = []
     """Iterations at which the learning rate is multiplied by gamma."""
     gamma: Share = 0.5
-    warmup: Annotated[int, Field(ge=0)] = 0
-    """Iterations over which the learning rate first rises, linearly."""
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    """Iterations over which the learning rate first rises, linearly. Left out: a tenth of the run or phase, at most
+    500, where the network begins with something that it would lose (`start_from`, `warm_start`, a phase before); else
+    0."""
     final_lr: Annotated[float, Field(ge=0)] = 1e-7
     """Learning rate at which the cosine ends."""
     clip: Annotated[float, Field(ge=0)] = 0.0
@@ -156,6 +162,9 @@ class Recipe(Part):
         train = {key: value for key, value in given.items() if key in TrainPart.model_fields}
         teacher = {key: value for key, value in given.items() if key in TeacherPart.model_fields}
         train["iterations"] = end - phase.start
+        if train.get("warmup", self.train.warmup) is None:
+            begun = self.model.start_from or self.model.warm_start or phase.start
+            train["warmup"] = min(WARMUP, train["iterations"] // 10) if begun else 0
         return Goal(phase.start, self.train.model_copy(update=train), self.teacher.model_copy(update=teacher))
 
     def goals(self) -> list[Goal]:

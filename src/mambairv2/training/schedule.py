@@ -11,10 +11,12 @@ def learning_rate(part: TrainPart, iteration: int) -> float:
     """Return the learning rate of the step that follows `iteration` steps.
 
     Warm-up is linear, from lr / warmup to lr. Milestones multiply by gamma; the cosine falls from lr to final_lr.
+    part: of a `Goal`, which says how long the warm-up is where the recipe does not.
     """
-    if iteration < part.warmup:
-        return part.lr * (iteration + 1) / part.warmup
+    warmup = part.warmup or 0
+    if iteration < warmup:
+        return part.lr * (iteration + 1) / warmup
     if part.schedule == "milestones":
         return part.lr * part.gamma ** sum(iteration >= milestone for milestone in part.milestones)
-    done = (iteration - part.warmup) / max(1, part.iterations - part.warmup)
+    done = (iteration - warmup) / max(1, part.iterations - warmup)
     return part.final_lr + (part.lr - part.final_lr) * (1 + math.cos(math.pi * min(done, 1.0))) / 2

@@ -16,7 +16,7 @@ from mambairv2.training.distillation import Teacher
 from mambairv2.training.ema import Averages
 from mambairv2.training.recipe import Recipe
 
-_COUNTERS = ("iteration", "skipped", "attempt", "seconds", "losses")
+_COUNTERS = ("iteration", "skipped", "attempt", "seconds", "cpu_seconds", "losses")
 
 
 @dataclass
@@ -38,6 +38,7 @@ class State:
     streak: int = 0  # bad steps in a row
     attempt: int = 0  # roll-backs so far; other patches are drawn after each
     seconds: float = 0.0  # spent in steps
+    cpu_seconds: float = 0.0  # of all threads of this process, spent in steps
     losses: list[float] = field(default_factory=list)  # since the last line of the log
 
     def content(self) -> Content:
@@ -62,7 +63,7 @@ class State:
         if self.teacher and (basis := content.get("basis")) is not None:
             self.teacher.basis = basis.to(self.fabric.device)  # type: ignore[attr-defined]
         for name in _COUNTERS:
-            setattr(self, name, content[name])
+            setattr(self, name, content.get(name, 0.0))  # earlier versions counted no CPU time
         self.streak = 0
         self.reseed()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambairv2.evaluation.evaluate import Score, evaluate_set, mean, whole_images
-from mambairv2.evaluation.pairs import evaluate_pairs, pair_cases
+from mambairv2.evaluation.pairs import pair_cases
 from mambairv2.evaluation.plan import find_set
 from mambairv2.evaluation.protocol import Protocol
 from mambairv2.images.folders import find_data
@@ -47,28 +47,24 @@ def find_validation(recipe: Recipe, options: Options, reporter: Reporter) -> Val
         reporter.say(f"without validation: {error}; give the folder of test sets by --validation")
         return None
     inputs = find_data(wanted) if wanted else None
+    model = recipe.model
     for name in recipe.keep.validation_sets:
         target = find_set(folder, name)
         if inputs:
-            for _ in pair_cases(target, find_set(inputs, name), recipe.model.upscale, recipe.model.in_channels):
+            for _ in pair_cases(target, find_set(inputs, name), model.upscale, model.in_channels):
                 pass  # every pair is read once: a run of hours should not stop at one that does not fit
     return ValidationSets(folder, inputs)
 
 
 def validate(state: State, sets: ValidationSets) -> dict[str, Score]:
     """Measure the averaged weights on whole images; returns the mean of each of the recipe's validation sets."""
-    recipe = state.recipe
-    model, names = recipe.model, recipe.keep.validation_sets
+    recipe, model = state.recipe, state.recipe.model
+    level = 0 if sets.inputs else recipe.validation_level()
+    protocol = Protocol(recipe.data.task, model.upscale, level, model.in_channels, sets.inputs)
     with averaged(state.network, state.ema):
         restore = whole_images(state.network)
-        if sets.inputs is None:
-            protocol = Protocol(recipe.data.task, model.upscale, recipe.validation_level(), model.in_channels)
-            return {name: mean(evaluate_set(restore, sets.targets / name, protocol)) for name in names}
-        scores = {}
-        for name in names:
-            folders = sets.targets / name, sets.inputs / name
-            scores[name] = mean(evaluate_pairs(restore, *folders, model.upscale, model.in_channels))
-        return scores
+        names = recipe.keep.validation_sets
+        return {name: mean(evaluate_set(restore, sets.targets / name, protocol)) for name in names}
 
 
 def validate_if_due(state: State, sets: ValidationSets | None, reporter: Reporter) -> None:

@@ -23,6 +23,7 @@ from mambairv2.cli.measuring.shared import (
 from mambairv2.files.atomic import write_whole
 from mambairv2.restoration.grid import Grid
 from mambairv2.tasks import TASKS, TaskName, level_of
+from mambairv2.training.settings import PAIRS
 
 if TYPE_CHECKING:
     from mambairv2.evaluation.plan import Plan
@@ -38,6 +39,14 @@ def evaluate(
             "ones in LR_bicubic/X2, X3, X4."
         ),
     ],
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ready-made inputs in place of the task's damage: a folder with one for each test set, or that of the "
+            "only one. An input is named as its target, or with x2, x3 or x4 after the stem.",
+            rich_help_panel=TESTS,
+        ),
+    ] = None,
     weights: Annotated[
         str,
         typer.Option(
@@ -99,18 +108,24 @@ def evaluate(
 
         check_outputs(path for path in (json, csv, markdown) if path)
         chosen = choose_weights(weights) if weights else None
-        of = task or (chosen.task if chosen else "sr")
-        _check_fit(chosen, of, scale, level, tile)
+        if inputs is not None:
+            of = _pairs(chosen, task, scale, level, tile)
+        elif chosen and chosen.task == PAIRS and task is None:
+            raise ValueError(f"{chosen.name} was trained on ready-made inputs; give --inputs, or another --task")
+        else:
+            of = task or (chosen.task if chosen else "sr")
+            _check_fit(chosen, of, scale, level, tile)
         plan = Plan(
             data,
             of,
-            chosen.config.upscale if chosen else scale or TASKS[of].scales[0],
+            chosen.config.upscale if chosen else scale or (1 if inputs else TASKS[of].scales[0]),
             names(sets),
             tuple(level_of(of, one) for one in level or ()),
             grey or (chosen is not None and chosen.config.in_channels == 1),
             tile,
             self_ensemble,
             limit,
+            inputs,
         )
         plan.folders()  # test sets that are missing are told before torch is loaded
 
@@ -154,9 +169,23 @@ def _check_fit(
     Grid((1, 1), enlarges, tile or None, window=weights.config.window_size)
 
 
+def _pairs(
+    weights: ChosenWeights | None, task: TaskName | None, scale: int | None, level: list[str] | None, tile: int
+) -> TaskName:
+    """Return the task whose usual test sets are taken for pairs; raises ValueError for options without effect."""
+    if task or level:
+        raise ValueError(f"--inputs are measured as they are; leave --{'task' if task else 'level'} out")
+    if weights:
+        if scale not in (None, weights.config.upscale):
+            raise ValueError(f"{weights.name} enlarges ×{weights.config.upscale}, not ×{scale}; leave --scale out")
+        Grid((1, 1), weights.config.upscale, tile or None, window=weights.config.window_size)
+    return "sr" if (weights.config.upscale if weights else scale or 1) > 1 else "denoise"
+
+
 def _title(weights: str, plan: Plan) -> str:
     parts = [weights or "Baseline"]
     parts += ["self-ensemble"] if plan.ensemble else []
+    parts += [f"inputs of {plan.inputs}"] if plan.inputs else []
     parts += [f"tiles of {plan.tile}"] if plan.tile else []
     parts += [f"first {plan.limit} of each set: not comparable with published figures"] if plan.limit else []
     return ", ".join(parts)

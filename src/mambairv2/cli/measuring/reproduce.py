@@ -55,7 +55,6 @@ def reproduce(
 
         networks = [Network(one.name, one.task, one.load(device)) for one in chosen]
         means = measure_all(networks, data, names(sets), tile, limit, tell_score)
-        notes = [f"**Only the first {limit} images of each set: not comparable.**"] if limit else []
-        notes += [f"Restored in tiles of {tile} input pixels."] if tile else []
-        write_whole(output, document(networks, means, data, notes))
+        notes = [f"Restored in tiles of {tile} input pixels."] if tile else []
+        write_whole(output, document(networks, means, data, notes, limit))
         typer.echo(f"{output}: {len(networks)} weights, {len(means)} means over test sets")

@@ -12,6 +12,7 @@ import typer
 
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.tasks import TASKS, TaskName
+from mambairv2.training.settings import PAIRS
 from mambairv2.weights.read_config import read_config, read_metadata
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ChosenWeights:
     """A packaged name or a file."""
     config: MambaIRv2Config
     task: TaskName
+    """What they are for; `PAIRS` if they were trained on ready-made inputs."""
 
     def load(self, device: str) -> MambaIRv2:
         """Load torch and the network; a line on stderr says where the device does without its fast kernels.
@@ -97,6 +99,8 @@ def choose_weights(given: str) -> ChosenWeights:
     if more:
         raise ValueError(f"there are several weight files, {name} and {more[0]} among them; give one")
     config, said = read_config(name), read_metadata(name).get("task")
+    if said == PAIRS:
+        return ChosenWeights(name, config, said)
     guess = "sr" if config.upscale > 1 else "jpeg" if config.in_channels == 1 else "denoise"
     fits = said in TASKS and config.upscale in TASKS[said].scales
     return ChosenWeights(name, config, said if said and fits else guess)

@@ -92,7 +92,7 @@ def _load_pair(target: Path, source: Path | None, scale: int, channels: int) -> 
         read = read_image(source, channels)
         if read.shape[:2] != (height, width):
             sizes = f"{read.shape[1]}x{read.shape[0]}, expected {width}x{height}"
-            raise ValueError(f"{source}: {sizes}, the size of {target} divided by {scale}")
+            raise ValueError(f"{source}: {sizes}, the size of {target}{f' divided by {scale}' * (scale > 1)}")
         return pixels, read
     return pixels, None if scale == 1 else imresize(pixels, 1 / scale)
 

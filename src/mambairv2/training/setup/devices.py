@@ -25,9 +25,11 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
     accelerator, found = options.accelerator, torch.cuda.device_count()
     if accelerator == "auto":
         accelerator = "cuda" if found else "cpu"
+    if accelerator not in ("cpu", "cuda"):
+        raise ValueError(f"no training on device {accelerator}; use auto, cpu or cuda")
     if accelerator == "cuda" and found < options.devices:
         raise ValueError(
-            f"torch finds {found} CUDA devices, not {options.devices}; change --devices, or use --device cpu"
+            f"torch finds {found or 'no'} CUDA devices, not {options.devices}; change --devices, or use --device cpu"
         )
     world = options.devices * options.nodes
     if (started := int(os.environ.get("WORLD_SIZE", world))) != world:  # each would train alone, into one folder
