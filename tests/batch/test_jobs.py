@@ -2,7 +2,10 @@
 
 import pytest
 
-from mambairv2.batch.jobs import BatchError, Naming, plan_batch
+from mambairv2.batch import collisions
+from mambairv2.batch.jobs import plan_batch
+from mambairv2.batch.naming import Naming
+from mambairv2.batch.work_list import BatchError
 
 
 @pytest.fixture
@@ -37,17 +40,95 @@ def test_names_of_outputs(photos, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("inputs", "naming", "message"),
     [
-        (["a/x.png", "b/x.png"], Naming("out"), "a/x.png and b/x.png: would both become out/x.png"),
-        (["x.heic", "x.gif"], Naming(), "would both become x_restored.png"),
         (["a.png", "b.png"], Naming("one.png"), "one file for several inputs"),
         (["photos"], Naming("photos"), "would replace an input"),
         (["photos/a.png"], Naming("photos/inner/../a.png"), "would replace an input"),
     ],
 )
-def test_outputs_that_collide_are_refused(photos, tmp_path, monkeypatch, inputs, naming, message):
+def test_outputs_that_fit_no_input_are_refused(photos, tmp_path, monkeypatch, inputs, naming, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BatchError, match=message):
         plan_batch(inputs, naming)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "naming", "made", "refused"),
+    [
+        (["a/x.png", "b/x.png", "c.png"], Naming("out"), ["out/x.png", "out/c.png"], ["b/x.png"]),
+        (["x.gif", "x.png", "x.bmp"], Naming("o"), ["o/x_gif.png", "o/x.png", "o/x_bmp.png"], []),
+        (["x.heic", "x.gif"], Naming(), ["x_restored.png", "x_restored_gif.png"], []),
+        (["x.gif", "x.png", "x_gif.png"], Naming("o"), ["o/x.png", "o/x_gif.png"], ["x.gif"]),
+        (["x.jpg", "x.png"], Naming("o", extension=".webp"), ["o/x.webp", "o/x_png.webp"], []),
+        (["x.png", "photos/x.png", "y.gif"], Naming("photos"), ["photos/y.png"], ["x.png", "photos/x.png"]),
+    ],
+)
+def test_one_collision_does_not_stop_the_others(photos, tmp_path, monkeypatch, inputs, naming, made, refused):
+    monkeypatch.chdir(tmp_path)
+    batch = plan_batch(inputs, naming)
+    assert [job.target for job in batch.jobs] == made
+    assert [one.job.source for one in batch.refused] == refused
+    assert all("\n" not in one.error and "; " in one.error for one in batch.refused)
+
+
+@pytest.mark.parametrize("name", ["A.png", "É.png", "STRASSE.png"])
+def test_where_the_disk_ignores_case_two_names_are_one(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(collisions, "ignores_case", lambda folder: True)
+    monkeypatch.setattr(collisions, "_SAME_CASE", {})
+    monkeypatch.chdir(tmp_path)
+    other = {"A.png": "a.png", "É.png": "E\u0301.png", "STRASSE.png": "straße.png"}[name]
+    batch = plan_batch([f"p/{name}", f"q/{other}"], Naming("out"))
+    assert [job.target for job in batch.jobs] == [f"out/{name}"]
+    assert len(batch.refused) == 1
+
+
+def test_patterns_keep_subfolders(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert targets("photos/**/*.jpg", naming=Naming("out")) == ["out/bad.jpg", "out/inner/c.jpg"]
+    assert targets("photos/in*/*.jpg", naming=Naming("out")) == ["out/inner/c.jpg"]
+    assert targets("photos/../photos/**/c.jpg", naming=Naming("out")) == ["out/inner/c.jpg"]
+    assert targets(f"{tmp_path}/**/c.jpg", naming=Naming("out")) == ["out/photos/inner/c.jpg"]
+    assert targets("photos/in*", naming=Naming("out")) == ["out/inner/c.jpg"]  # a folder that a pattern matched
+    assert targets("photos/**/../bad.jpg", naming=Naming("out")) == ["out/bad.jpg"]
+    assert targets("photos/inner/c.jpg", "photos/**/c.jpg", naming=Naming("out")) == ["out/c.jpg"]  # once
+
+
+def test_outputs_of_an_earlier_run_are_no_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "a_x2.png", "b.png", "a_x2_x2.png"):
+        (tmp_path / name).touch()
+    for inputs in (["*.png"], ["a.png", "b.png", "a_x2.png", "a_x2_x2.png"], ["**/*.png"]):
+        batch = plan_batch(inputs, Naming(mark="_x2"))
+        assert [job.target for job in batch.jobs] == ["a_x2.png", "b_x2.png"]
+        assert batch.keeps
+        assert len(batch.earlier) == 2
+    assert targets("a_x2.png", naming=Naming(mark="_x2")) == ["a_x2_x2.png"]
+    assert targets(".", naming=Naming(".", suffix="_x2")) == ["./a_x2.png", "./b_x2.png"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "naming", "says"),
+    [
+        (["-", "a.png"], Naming("out"), "standard input is one image"),
+        (["a.png", "b.png"], Naming("-"), "standard output takes one image"),
+        (["photos"], Naming("-"), "standard output takes one image"),
+        (["-"], Naming("photos"), "photos: is a folder; name a file"),
+        (["-"], Naming("out/"), "out/: is a folder; name a file"),
+        (["-"], Naming("x.gif"), "cannot write .gif"),
+        (["-"], Naming("-", suffix="_x2"), "--suffix has no name"),
+        (["a.png"], Naming("x.png", extension=".jpg"), "x.png: contradicts --format jpg"),
+        (["-"], Naming("x.tif", extension=".webp"), "x.tif: contradicts --format webp"),
+        (["a.png"], Naming("x.webp", extension=".png"), "x.webp: contradicts --format png"),
+    ],
+)
+def test_streams_and_formats_that_do_not_fit_are_refused(photos, tmp_path, monkeypatch, inputs, naming, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BatchError, match=says):
+        plan_batch(inputs, naming)
+
+
+def test_the_same_format_by_two_names_is_no_contradiction():
+    assert targets("a.png", naming=Naming("x.jpeg", extension=".jpg")) == ["x.jpeg"]
+    assert targets("a.png", naming=Naming("x.TIFF", extension=".tif")) == ["x.TIFF"]
 
 
 @pytest.mark.parametrize("output", ["one.bmp", "one.v2", "new/one.gif"])

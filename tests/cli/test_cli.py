@@ -95,7 +95,7 @@ def test_patterns_formats_and_names(photos, weights, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 1  # bad.jpg and nothing.png
     assert "nothing.png: no such file" in result.stderr
-    assert files(out) == ["a_big.webp", "c_big.webp", "manifest.jsonl"]
+    assert files(out) == ["a_big.webp", "inner/c_big.webp", "manifest.jsonl"]
 
 
 def test_existing_outputs_are_kept_unless_asked(photos, weights, tmp_path):

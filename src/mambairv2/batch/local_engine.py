@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from mambairv2.batch.jobs import Job
+from mambairv2.batch.copies import copies_of
 from mambairv2.batch.outcome import Reading, Watcher
 from mambairv2.batch.work import Work
-from mambairv2.files.atomic import scratch
+from mambairv2.batch.work_list import Job
 from mambairv2.restoration.restorer import Restorer
 
 P = ParamSpec("P")
@@ -19,12 +19,15 @@ T = TypeVar("T")
 
 
 def restore_here(restorer: Restorer, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
-    """Restore files one after another; remote ones are copied to and from a scratch folder in the background."""
+    """Restore files one after another; remote ones are copied to and from a scratch folder in the background.
+
+    Raises EngineError where such a folder is needed and none can be made.
+    """
 
     def finish(work: Work) -> None:
         watcher.done(work.put())
 
-    with scratch() as folder, _background() as fetching, _background() as putting:
+    with copies_of(jobs := list(jobs)) as folder, _background() as fetching, _background() as putting:
         last: Future[None] | None = None
         for work in _fetched((Work(job, reading, folder) for job in jobs), fetching):
             if not work.settled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from mambairv2.batch.jobs import Job
+from mambairv2.batch.work_list import Job
 from mambairv2.images.formats import MAX_PIXELS, SaveOptions
 
 if TYPE_CHECKING:

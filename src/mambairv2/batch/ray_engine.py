@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import ray
 from ray.exceptions import RayError
 
-from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import EngineError, Outcome, Reading, Watcher
 from mambairv2.batch.work import Work
+from mambairv2.batch.work_list import Job
 from mambairv2.files import atomic, storage
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.planning import Tile
@@ -58,27 +58,34 @@ class Worker:
 
 
 def restore_on_ray(
-    setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher, workers: int | None = None
+    setup: Setup,
+    jobs: Iterable[Job],
+    reading: Reading,
+    watcher: Watcher,
+    workers: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Restore files on the cluster that Ray finds (`RAY_ADDRESS`, or one on this machine), or start one here.
 
     workers: by default one a GPU, or one a machine if there are none or the device is the CPU. Local paths must mean
-    the same files on every machine. A worker that dies is replaced, and its file is handed out again. Raises
-    EngineError where no worker can be started.
+    the same files on every machine. A worker that dies is replaced, and its file is handed out again. tell: is given a
+    line on each step before the first file. Raises EngineError where no worker can be started.
     """
     ours = not ray.is_initialized()
     if ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        _Driver(setup, jobs, reading, watcher).run(workers)
+        _Driver(setup, jobs, reading, watcher, tell).run(workers)
     finally:
         if ours:
             ray.shutdown()
 
 
 class _Driver:
-    def __init__(self, setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(
+        self, setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher, tell: Callable[[str], None]
+    ) -> None:
+        self._watcher, self._tell = watcher, tell
         self._waiting = deque((job, 1) for job in jobs)
         self._setup, self._reading = ray.put(setup), reading
         self._device = setup.device
@@ -95,6 +102,10 @@ class _Driver:
             num_cpus=1 if gpus else share,  # Ray gives the network as many threads
             num_gpus=min(1, gpus / count) if gpus and count else 0,
             scheduling_strategy="SPREAD",
+        )
+        self._tell(
+            f"Ray: {count} worker{'s' * (count != 1)} on {len(machines)} machine{'s' * (len(machines) != 1)}, "
+            "loading the network"
         )
         for _ in range(count):
             self._start()

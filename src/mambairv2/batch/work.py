@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import Outcome, Reading
+from mambairv2.batch.work_list import Job
 from mambairv2.files import storage
 from mambairv2.images.errors import ImageError
+from mambairv2.images.formats import suffix_of
 from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.results import Estimate
 from mambairv2.restoration.tiling import Progress
@@ -38,10 +39,10 @@ class Work:
                 self.outcome.digest = storage.digest(job.source)
                 self.outcome.unchanged = self.outcome.digest == job.made_from
             if not self.outcome.unchanged:
-                self._source = self._here(job.source)
-                self._target = self._here(job.target)
-                if storage.is_remote(job.source):
+                self._source = self._here(job.source, storage.split(job.source)[2])
+                if not storage.is_local(job.source):
                     storage.fetch(job.source, self._source)
+                self._target = self._here(job.target, storage.split(job.target)[2] or job.suffix or self._kind())
 
     def restore(
         self,
@@ -70,7 +71,7 @@ class Work:
         """Upload the output if it is remote, remove copies, and return what became of the job."""
         if not self.settled:
             with self._noting():
-                if storage.is_remote(self.outcome.job.target):
+                if not storage.is_local(self.outcome.job.target):
                     storage.publish(self._target, self.outcome.job.target)
         for copy in self._copies:
             copy.unlink(missing_ok=True)
@@ -81,12 +82,17 @@ class Work:
         """Whether nothing is left to do."""
         return self.outcome.unchanged or self.outcome.error is not None
 
-    def _here(self, place: str) -> Path:
+    def _here(self, place: str, suffix: str) -> Path:
         """Return the place itself if it is local, else a name for a copy."""
-        if not storage.is_remote(place):
+        if storage.is_local(place):
             return Path(place)
-        self._copies.append(self._scratch / f"{secrets.token_hex(8)}{storage.split(place)[2]}")
+        self._copies.append(self._scratch / f"{secrets.token_hex(8)}{suffix}")
         return self._copies[-1]
+
+    def _kind(self) -> str:
+        """Return the suffix for the format of the input, by its content."""
+        with open(self._source, "rb") as file:
+            return suffix_of(file.read(12))
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -101,11 +107,12 @@ class Work:
     def _reason(self, error: Exception) -> str:
         """Return one line that names the file as the user does."""
         job = self.outcome.job
-        text = " ".join(str(error).split())
+        text, source = " ".join(str(error).split()), storage.display(job.source)
         if isinstance(error, ImageError | storage.PlaceError):
             for copy in self._copies:
-                text = text.replace(str(copy), job.source if copy == self._source else job.target)
+                is_input = copy == self._source
+                text = text.replace(str(copy), source if is_input else storage.display(job.target, "standard output"))
             return text
         if isinstance(error, OSError) and error.strerror:
-            return f"{job.source}: {error.strerror.lower()}"
-        return f"{job.source}: {text if isinstance(error, MemoryError) else f'{type(error).__name__}: {text}'}"
+            return f"{source}: {error.strerror.lower()}"
+        return f"{source}: {text if isinstance(error, MemoryError) else f'{type(error).__name__}: {text}'}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mambairv2.cli.streams import say
 from mambairv2.files.storage import sha256
 from mambairv2.restoration.grid import Grid
 from mambairv2.tasks import TaskName, weights_name
@@ -50,7 +51,7 @@ class ChosenNetwork:
         from mambairv2.ops import slow_note
 
         if note := slow_note(restorer.device.type):
-            print(note, file=sys.stderr, flush=True)
+            say(note, sys.stderr)
         return restorer
 
     def _load(self, device: str) -> Restorer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mambairv2.cli.exits import USAGE, telling
+from mambairv2.cli.streams import say
 
 
 def check(
@@ -25,14 +27,15 @@ def check(
 
     def tick(done: int, total: int) -> None:
         if done and done % 500 == 0:
-            typer.echo(f"{done} of {total} images read", err=True)
+            say(f"{done} of {total} images read", sys.stderr)
 
     with telling(USAGE):
         from mambairv2.training.data.image_check import check_images, table
 
         count, faults = check_images(folder, against, patch, scale, tick)
     if faults:
-        typer.echo(table(faults))
-    typer.echo(f"{count} images, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+        for line in table(faults).splitlines():
+            say(line)
+    say(f"{count} images, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if faults:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from mambairv2.cli.streams import say
 from mambairv2.installation import install_extra
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -17,7 +18,7 @@ FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 def complain(message: str) -> None:
     """Print an error in one line."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    say(f"error: {message}", sys.stderr)
 
 
 @contextmanager
@@ -45,6 +46,8 @@ def telling(code: int = FAILED) -> Iterator[None]:
     """
     try:
         yield
+    except (typer.Exit, typer.Abort):  # which are RuntimeErrors
+        raise
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("lightning_fabric", "pydantic", "tensorboard", "tomli"):
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 
+from mambairv2.cli.streams import say
+
 PURPOSES = {
     "reference": "step by step in torch, to compare with",
     "chunked": "selective scan in torch, on any device",
@@ -28,17 +30,17 @@ def info() -> None:
 
     device = pick_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    print(f"mambairv2  {version('mambairv2')}")
-    print(f"python     {platform.python_version()} on {platform.platform()}")
-    print(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"libvips    {'.'.join(str(pyvips.version(part)) for part in range(3))}")
-    print(f"device     {device} ({name})")
+    say(f"mambairv2  {version('mambairv2')}")
+    say(f"python     {platform.python_version()} on {platform.platform()}")
+    say(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
+    say(f"libvips    {'.'.join(str(pyvips.version(part)) for part in range(3))}")
+    say(f"device     {device} ({name})")
     for backend, missing in backends().items():
         state = f"missing, {missing}" if missing else "available"
         if backend == "native" and not missing:
             state += f" ({loader.isa()})"
-        print(f"backend    {backend}: {state}; {PURPOSES[backend]}")
+        say(f"backend    {backend}: {state}; {PURPOSES[backend]}")
     for name, path in pretrained().items():
-        print(f"weights    {name}: {path}")
+        say(f"weights    {name}: {path}")
     if not pretrained():
-        print("weights    none packaged")
+        say("weights    none packaged")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambairv2.evaluation.protocol import Protocol
-from mambairv2.images.folders import is_image
+from mambairv2.images.folders import images_below, is_image
 from mambairv2.tasks import TASKS, Level, TaskName
 
 
@@ -57,7 +57,7 @@ class Plan:
         usual = [self.data / name for name in TASKS[self.task].sets if (self.data / name).is_dir()]
         if usual or _is_set(self.data):
             return usual or [self.data]
-        return [folder for folder in _subfolders(self.data) if any(map(is_image, folder.rglob("*")))]
+        return [folder for folder in _subfolders(self.data) if images_below(folder)]
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -68,7 +68,7 @@ def _is_set(folder: Path) -> bool:
     """Tell whether a folder is a test set rather than a folder of them; one without images is, for its error."""
     if (folder / "HR").is_dir() or any(map(is_image, folder.iterdir())):
         return True
-    return not any(map(is_image, folder.rglob("*")))
+    return not images_below(folder)
 
 
 def find_set(data: Path, name: str) -> Path:

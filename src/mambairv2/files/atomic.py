@@ -16,17 +16,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mambairv2.files.names import encoded
+
 PREFIX = ".mambairv2-"
 
 
-def create(folder: Path, suffix: str) -> tuple[int, Path]:
+def create(folder: Path, suffix: str, mode: int = 0o666) -> tuple[int, Path]:
     """Create and lock an empty temporary file in a folder; return its descriptor, to read and write, and its path.
 
-    It counts as in use until the descriptor is closed. Raises OSError.
+    mode: its permissions, of which the umask takes away some. The file counts as in use until the descriptor is closed.
+    Raises OSError.
     """
     while True:
         path = folder / _name(suffix)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode | 0o200)
         try:
             lock(descriptor, wait=True)
         except OSError:
@@ -34,6 +37,14 @@ def create(folder: Path, suffix: str) -> tuple[int, Path]:
         if path.exists():
             return descriptor, path
         os.close(descriptor)  # taken for a leftover before it was locked
+
+
+def permissions(path: Path | None) -> int:
+    """Return the permissions of a file to read and write it, for what is made of it; else the usual ones."""
+    try:
+        return 0o666 if path is None else os.stat(path).st_mode & 0o666
+    except OSError:
+        return 0o666
 
 
 def _name(suffix: str = "") -> str:
@@ -77,11 +88,16 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `target`; at the end it is flushed to the disk and renamed, on an error removed."""
-    descriptor, temporary = create(target.parent, target.suffix.lower())
+def replacing(target: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Yield a temporary file beside `target`; at the end it is flushed to the disk and renamed, on an error removed.
+
+    mode: the permissions of the file, of which the umask takes away some; never more, while it is written either.
+    """
+    descriptor, temporary = create(target.parent, target.suffix.lower(), mode)
     try:
         yield temporary
+        if not mode & 0o200 and hasattr(os, "fchmod"):  # read only, once it is written
+            os.fchmod(descriptor, os.fstat(descriptor).st_mode & ~0o200)
         os.fsync(descriptor)
         if sys.platform == "win32":  # where an open file cannot be moved
             os.close(descriptor)
@@ -102,7 +118,7 @@ def write_whole(target: Path, content: bytes | str) -> None:
     clean([target.parent])
     try:
         with replacing(target) as temporary:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(encoded(content) if isinstance(content, str) else content)
     except OSError as error:  # a failed write does not name its file
         raise OSError(error.errno, error.strerror, str(target)) from None
 

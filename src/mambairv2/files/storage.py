@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambairv2.files.atomic import PREFIX
+from mambairv2.files.streams import STREAM, read_input, write_output
+from mambairv2.files.walk import Found, Match, below, match, split_pattern, walk
 from mambairv2.installation import install_extra, install_packages
 
 if TYPE_CHECKING:
@@ -37,6 +39,16 @@ class PlaceError(ValueError):
 def is_remote(place: str) -> bool:
     """Return whether a place is an address such as `s3://bucket/photos`, not a local path."""
     return "://" in place
+
+
+def is_local(place: str) -> bool:
+    """Return whether a place is a path on this machine: no address, and neither standard input nor output."""
+    return not is_remote(place) and place != STREAM
+
+
+def display(place: str, stream: str = "standard input") -> str:
+    """Return what a place is called in a message."""
+    return stream if place == STREAM else place
 
 
 def tidy(place: str) -> str:
@@ -81,44 +93,35 @@ def is_folder(place: str) -> bool:
         return bool(fs.isdir(path))
 
 
-def expand(text: str) -> list[str]:
+def expand(text: str) -> list[Match]:
     """Return the places that a pattern matches, sorted; the text itself if it names a file or matches none."""
     if not glob.has_magic(text) or (not is_remote(text) and os.path.lexists(text)):
-        return [text]
+        return [Match(text)]
     if not is_remote(text):
-        return sorted(glob.glob(text, recursive=True)) or [text]
+        return match(text) or [Match(text)]
     with _reaching(text):
         fs, path = _open(text)
-        found = fs.glob(path)
-        return sorted(fs.unstrip_protocol(name) for name in found) or [text]
+        root = split_pattern(path)[0]
+        found = sorted(fs.glob(path))
+        return [Match(fs.unstrip_protocol(name), below(name, root)) for name in found] or [Match(text)]
 
 
-def files(folder: str, suffixes: tuple[str, ...], recursive: bool) -> list[str]:
-    """Return the names of the files in a folder that have one of the suffixes; hidden ones are left out.
+def files(folder: str, recursive: bool) -> Found:
+    """Return the files in a folder and, if recursive, in its subfolders; hidden ones are left out. Raises PlaceError.
 
-    recursive: include those in subfolders, with / between the parts of the name. Raises PlaceError.
+    Names in a store that lead out of the folder, such as `../a.png`, are among the errors.
     """
-    names = _remote_names(folder, recursive) if is_remote(folder) else _local_names(folder, recursive)
-    return [name for name in names if name.lower().endswith(suffixes) and not _hidden(name)]
-
-
-def _local_names(folder: str, recursive: bool) -> Iterator[str]:
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        inner = Path(where).relative_to(folder)
-        yield from ((inner / name).as_posix() for name in sorted(files))
-
-
-def _remote_names(folder: str, recursive: bool) -> list[str]:
+    if not is_remote(folder):
+        return walk(folder, recursive)
     with _reaching(folder):
         fs, path = _open(folder)
         path = path.rstrip("/")
         found = fs.find(path, maxdepth=None if recursive else 1)
-        return sorted(name[len(path) :].lstrip("/") for name in found)
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+        names = sorted(name[len(path) :].lstrip("/") for name in found)
+    outside = [name for name in names if ".." in name.split("/")]
+    errors = tuple(OSError(errno.EINVAL, "its name leads out of the folder", join(folder, name)) for name in outside)
+    seen = (name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    return Found(tuple(seen), (), errors)
 
 
 def sizes(places: Iterable[str]) -> dict[str, int]:
@@ -126,6 +129,8 @@ def sizes(places: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     folders: dict[str, list[str]] = {}
     for place in places:
+        if place == STREAM:
+            continue
         if is_remote(place):
             folders.setdefault(posixpath.dirname(place), []).append(place)
         elif os.path.exists(place):
@@ -156,7 +161,7 @@ def digest(place: str) -> str:
             fs, path = _open(place)
             fs.invalidate_cache(posixpath.dirname(path))
             return f"checksum:{fs.checksum(path):x}"
-    if not os.path.isfile(place):  # a pipe would be waited for, a device may never end
+    if place == STREAM or not os.path.isfile(place):  # a pipe would be waited for, a device may never end
         raise OSError(errno.EINVAL, "not a regular file", place)
     return f"sha256:{sha256(place)}"
 
@@ -171,14 +176,28 @@ def sha256(path: str | Path) -> str:
 
 
 def fetch(place: str, file: Path) -> None:
-    """Copy the content of a remote place into a local file. Raises PlaceError."""
+    """Copy the content of a remote place, or of standard input, into a local file. Raises OSError or PlaceError."""
+    if place == STREAM:
+        read_input(file)
+        return
     with _reaching(place):
         fs, path = _open(place)
         fs.get_file(path, str(file))
 
 
 def publish(file: Path, place: str) -> None:
-    """Upload a local file to a remote place, where it appears whole or not at all. Raises PlaceError."""
+    """Upload a local file to a remote place, where it appears whole or not at all, or copy it to standard output.
+
+    Raises PlaceError.
+    """
+    if place == STREAM:
+        try:
+            write_output(file)
+        except OSError as error:
+            raise PlaceError(
+                f"standard output: {(error.strerror or str(error)).lower()}; give a file with -o"
+            ) from None
+        return
     with _reaching(place):
         fs, path = _open(place)
         if place.partition("://")[0] in _WHOLE:

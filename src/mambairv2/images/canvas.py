@@ -15,6 +15,7 @@ from mambairv2.files import atomic
 from mambairv2.images.arrays import Depth, Samples
 from mambairv2.images.bigtiff import HEADER, write_directory
 from mambairv2.images.errors import writing
+from mambairv2.images.loaders.sources import source_of
 
 IN_MEMORY = 64 * 2**20
 """Bytes up to which an output is kept in memory."""
@@ -27,10 +28,13 @@ class Canvas:
     memory as a whole.
     """
 
-    def __init__(self, size: tuple[int, int], channels: int, depth: Depth, target: Path | None = None) -> None:
+    def __init__(
+        self, size: tuple[int, int], channels: int, depth: Depth, target: Path | None = None, like: Path | None = None
+    ) -> None:
         """Reserve the memory or the room on the disk.
 
         size: height, width. target: the output, beside which a temporary file may be made; None keeps all in memory.
+        like: the input, whose permissions the temporary file gets.
         Raises ImageError, naming `target`, when the disk is full: at once, not after the work.
         """
         self.shape = (size[0], size[1], channels)
@@ -44,7 +48,7 @@ class Canvas:
             return
         self._target = target
         with writing(target):
-            descriptor, self._path = atomic.create(target.parent, ".tif")
+            descriptor, self._path = atomic.create(target.parent, ".tif", atomic.permissions(like))
             self._file = os.fdopen(descriptor, "w+b")
             try:
                 _reserve(self._file, HEADER + self._row_bytes * size[0])
@@ -83,7 +87,7 @@ class Canvas:
         assert self._file is not None
         with writing(self._target):
             write_directory(self._file, self.shape, self.depth)
-        return pyvips.Image.new_from_file(str(self._path), access="sequential")
+        return pyvips.Image.new_from_source(source_of(self._path), "", access="sequential")
 
 
 def _reserve(file: IO[bytes], size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyvips
@@ -18,23 +19,26 @@ _KEEP = "icc"
 
 def encode(image: pyvips.Image, path: Path, options: SaveOptions) -> None:
     """Write an image in the format that the suffix names, one of `FORMATS`. Raises pyvips.Error."""
-    _ENCODERS[path.suffix.lower()](image, str(path), options)
+    try:
+        _ENCODERS[path.suffix.lower()](image, os.fsencode(path), options)
+    except UnicodeDecodeError as error:  # libvips names the file, in bytes that are no text
+        raise pyvips.Error(bytes(error.object).decode("utf-8", "replace")) from None
 
 
-def _png(image: pyvips.Image, path: str, options: SaveOptions) -> None:
+def _png(image: pyvips.Image, path: bytes, options: SaveOptions) -> None:
     image.pngsave(path, compression=options.compression, keep=_KEEP)
 
 
-def _jpeg(image: pyvips.Image, path: str, options: SaveOptions) -> None:
+def _jpeg(image: pyvips.Image, path: bytes, options: SaveOptions) -> None:
     # Without optimised coding, which would hold the coefficients of the whole image in memory.
     image.jpegsave(path, Q=options.quality, keep=_KEEP)
 
 
-def _webp(image: pyvips.Image, path: str, options: SaveOptions) -> None:
+def _webp(image: pyvips.Image, path: bytes, options: SaveOptions) -> None:
     image.webpsave(path, Q=options.quality, lossless=options.quality == 100, keep=_KEEP)
 
 
-def _tiff(image: pyvips.Image, path: str, options: SaveOptions) -> None:
+def _tiff(image: pyvips.Image, path: bytes, options: SaveOptions) -> None:
     raw = image.width * image.height * image.bands * DEPTHS[image.format].itemsize
     predictor = "float" if image.format == "float" else "horizontal"
     packing = {"compression": "deflate", "predictor": predictor} if options.compression else {}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mambairv2.files.walk import walk
 from mambairv2.images.formats import READABLE
 
 DATA = "MAMBAIRV2_DATA"
@@ -38,6 +39,17 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, by suffix, sorted; see `files.walk` for links.
+
+    Raises OSError for a folder that cannot be read.
+    """
+    found = walk(str(folder))
+    for error in found.errors:
+        raise error
+    return sorted(path for name in found.files if is_image(path := folder / name))
+
+
 def list_images(folders: Iterable[Path]) -> list[Path]:
     """Return the image files below folders, by suffix, sorted within each folder.
 
@@ -47,7 +59,7 @@ def list_images(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}")
-        found = sorted(filter(is_image, folder.rglob("*")))
+        found = images_below(folder)
         if not found:
             raise FileNotFoundError(f"no images in {folder}")
         files += found

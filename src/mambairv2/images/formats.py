@@ -60,6 +60,14 @@ FORMATS = {
 """The suffixes that can be written."""
 
 
+def suffix_of(content: bytes) -> str:
+    """Return the suffix for the format of a file by its first bytes, `.png` for formats that are not written."""
+    starts = {b"\xff\xd8": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif"}
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for start, suffix in starts.items() if content.startswith(start)), ".png")
+
+
 def cannot_write(suffix: str) -> str:
     """Return what is said of a suffix that is not written."""
     return f"cannot write {suffix or 'a file without a suffix'}; choose one of {' '.join(FORMATS)}"

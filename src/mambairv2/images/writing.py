@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pyvips
 
-from mambairv2.files.atomic import replacing
+from mambairv2.files.atomic import create, permissions, replacing
 from mambairv2.images.alpha import enlarge
 from mambairv2.images.arrays import DEPTHS, Depth
 from mambairv2.images.encoding import encode
@@ -91,7 +92,8 @@ def save(
         image, notes = _without_bad_profile(image, target, options)
         carried = [page.metadata for page in pictures] or [Metadata()]
         carried, more = metadata.prepare(carried, target.suffix.lower(), image, options.strip)
-        with writing(target), replacing(target) as temporary:
+        like = permissions(pictures[0].path if pictures else None)
+        with writing(target), replacing(target, like) as temporary:
             metadata.write(lambda path: encode(image, path, options), temporary, carried)
     except pyvips.Error as error:
         check_memory(error)
@@ -110,13 +112,17 @@ def _without_bad_profile(
         return image, ()
     dot = pyvips.Image.black(1, 1, bands=image.bands).cast(image.format).copy(interpretation=image.interpretation)
     dot.set_type(pyvips.GValue.blob_type, "icc-profile-data", image.get("icc-profile-data"))
+    with writing(target):
+        descriptor, path = create(target.parent, target.suffix.lower())
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            encode(dot, Path(folder, f"dot{target.suffix}"), SaveOptions(strip=options.strip))
+        encode(dot, path, SaveOptions(strip=options.strip))
     except pyvips.Error:
         image = image.copy()
         image.remove("icc-profile-data")
         return image, ("colour profile damaged: left out",)
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
     return image, ()
 
 

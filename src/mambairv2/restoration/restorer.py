@@ -188,7 +188,7 @@ class Restorer:
     def _canvas(self, pages: Sequence[Picture], depth: Depth, target: Path | None) -> Canvas:
         height, width = pages[0].size
         size = len(pages) * height * self.scale, width * self.scale
-        return Canvas(size, pages[0].channels, depth, target)
+        return Canvas(size, pages[0].channels, depth, target, pages[0].path)
 
     def _fill(self, canvas: Canvas, pages: Sequence[Picture], grid: Grid, progress: Progress | None) -> None:
         """Restore the colour, page by page, row of tiles by row of tiles; a page without colour stays without."""

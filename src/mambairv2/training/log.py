@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mambairv2.evaluation.valid_json import valid_json
 from mambairv2.files.atomic import write_whole
+from mambairv2.files.names import shown
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -98,7 +99,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(shown(text), highlight=False, markup=False, soft_wrap=True)
 
     def write(self, line: Line) -> None:
         """Append one line to the log; on a full disk it waits in memory until there is room."""

@@ -20,6 +20,7 @@ from mambairv2.cli.measuring.shared import (
     names,
     tell_score,
 )
+from mambairv2.cli.streams import say
 from mambairv2.files.atomic import write_whole
 from mambairv2.restoration.grid import Grid
 from mambairv2.tasks import TASKS, TaskName, level_of
@@ -134,7 +135,8 @@ def evaluate(
 
         results = measure(chosen.load(device) if chosen else None, plan, tell_score)
         title = _title(weights, plan)
-        typer.echo(report.to_markdown(results, title, images=False), nl=False)
+        for line in report.to_markdown(results, title, images=False).splitlines():
+            say(line)
         about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile, "limit": limit}
         texts = (
             (json, report.to_json(results, about)),

@@ -19,6 +19,7 @@ from mambairv2.cli.measuring.shared import (
     tell_score,
     weight_files,
 )
+from mambairv2.cli.streams import say
 from mambairv2.files.atomic import write_whole
 from mambairv2.weights.packaged import pretrained
 
@@ -57,4 +58,4 @@ def reproduce(
         means = measure_all(networks, data, names(sets), tile, limit, tell_score)
         notes = [f"Restored in tiles of {tile} input pixels."] if tile else []
         write_whole(output, document(networks, means, data, notes, limit))
-        typer.echo(f"{output}: {len(networks)} weights, {len(means)} means over test sets")
+        say(f"{output}: {len(networks)} weights, {len(means)} means over test sets")

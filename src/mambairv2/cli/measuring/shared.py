@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mambairv2.cli.streams import say
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.tasks import TASKS, TaskName
 from mambairv2.training.settings import PAIRS
@@ -34,7 +36,7 @@ def known_task(task: str | None) -> str | None:
 
 def tell_score(name: str, score: Score) -> None:
     """Print an image's figures on stderr, as progress."""
-    typer.echo(f"{name}: {score.image} {score.psnr:.2f} dB {score.ssim:.4f}", err=True)
+    say(f"{name}: {score.image} {score.psnr:.2f} dB {score.ssim:.4f}", sys.stderr)
 
 
 def names(text: str) -> list[str]:
@@ -86,7 +88,7 @@ class ChosenWeights:
         keep_freed_memory()
         place = pick_device(device)
         if note := slow_note(place.type):
-            typer.echo(note, err=True)
+            say(note, sys.stderr)
         return load_model(self.name, device=place)
 
 

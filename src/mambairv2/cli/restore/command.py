@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 from mambairv2.cli.exits import FAILED, complain, refusing, stoppable
 from mambairv2.cli.restore import options
+from mambairv2.cli.streams import say
 from mambairv2.images.formats import MAX_PIXELS
 from mambairv2.installation import install_extra
 
@@ -65,7 +67,7 @@ def restore(
 
     130: interrupted (Ctrl-C). 143: terminated.
     """
-    from mambairv2.batch.jobs import Naming
+    from mambairv2.batch.naming import Naming
     from mambairv2.batch.outcome import Reading
     from mambairv2.cli.chosen_network import choose_network
     from mambairv2.cli.restore.plan import Existing, plan_run
@@ -78,13 +80,18 @@ def restore(
         with refusing():
             if engine == "ray" and importlib.util.find_spec("ray") is None:
                 raise ValueError(f"--engine ray needs Ray, which is not installed; {install_extra('ray')}")
+            if workers is not None and engine != "ray":
+                raise ValueError("--workers is for --engine ray; add that, or leave out --workers")
             if whole and tile is not None:
                 raise ValueError("--tile and --whole contradict each other; give one of them")
             side: Tile = "whole" if whole else "auto" if tile is None else tile
             network = choose_network(weights, task, scale, side, overlap, self_ensemble)
             naming = Naming(output, network.mark, suffix, f".{extension.lstrip('.').lower()}" if extension else None)
             plan = plan_run(inputs, naming, network, reading, existing, recursive=recursive, manifest=manifest)
+            if engine == "ray" and any(plan.streams):
+                raise ValueError("--engine ray reads and writes files; leave it out with -")
             # Torch takes seconds to load: only now, when nothing is left to be refused but the device.
+            plan.check_streams()
             restorer = network.load("cpu" if engine == "ray" else device) if plan.jobs else None
             plan.begin(stack)
         view = stack.enter_context(RestoreView(len(plan.jobs) + len(plan.refused), plan.manifest))
@@ -92,10 +99,10 @@ def restore(
         stopped = _run(plan, restorer, reading, view, cluster)
     if stopped:
         complain(stopped)
-    if plan.note:
-        print(f"note: {plan.note}")
+    for note in plan.notes:
+        say(f"note: {note}")
     if plan.total > 1:
-        print(f"{view.restored} restored, {plan.skipped + view.unchanged} skipped, {view.failed} failed")
+        say(f"{view.restored} restored, {plan.skipped + view.unchanged} skipped, {view.failed} failed")
     if view.failed or stopped:
         raise typer.Exit(FAILED)
 
@@ -124,11 +131,12 @@ def _run(
 
             restore_here(restorer, plan.jobs, reading, view)
         else:
+            say("starting Ray, which takes some seconds", sys.stderr)
             from mambairv2.batch.ray_engine import Setup, restore_on_ray
 
             device, workers = cluster
             setup = Setup(restorer.model, device, restorer.tile, restorer.overlap, restorer.self_ensemble)
-            restore_on_ray(setup, plan.jobs, reading, view, workers)
+            restore_on_ray(setup, plan.jobs, reading, view, workers, lambda line: say(line, sys.stderr))
     except (ManifestError, EngineError) as error:
         return str(error)
     return None

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from mambairv2.batch.jobs import Job
 from mambairv2.batch.manifest import Manifest
 from mambairv2.batch.outcome import Outcome
+from mambairv2.batch.work_list import Job
+from mambairv2.cli.streams import say
+from mambairv2.files.names import shown
 
 if TYPE_CHECKING:
     from mambairv2.restoration.results import Estimate
@@ -51,7 +54,7 @@ class RestoreView:
         """Show the tiles of a file that is being restored. Raises ManifestError."""
         if self._manifest is not None:
             self._manifest.begun(job.target)
-        name = Path(job.source).name.replace("[", r"\[")
+        name = escape(shown(Path(job.source).name))
         self._tiles[job] = task = self._bar.add_task(name, total=None)
         return lambda done, total: self._bar.update(task, completed=done, total=total)
 
@@ -86,9 +89,9 @@ class RestoreView:
     def _say(self, text: str, stream: TextIO) -> None:
         """Print a line, above the bar where both are on the terminal."""
         if self._console.is_terminal and stream.isatty():
-            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+            self._console.print(shown(text), soft_wrap=True, markup=False, highlight=False)
         else:
-            print(text, file=stream, flush=True)
+            say(text, stream)
 
 
 def restored_line(outcome: Outcome) -> str:

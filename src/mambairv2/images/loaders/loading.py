@@ -11,6 +11,7 @@ import pyvips
 
 from mambairv2.images.errors import ImageError, several
 from mambairv2.images.loaders.bitmaps import open_bitmap
+from mambairv2.images.loaders.sources import source_of
 from mambairv2.images.metadata import jpeg, tiff
 from mambairv2.images.unsupported import refusal
 
@@ -38,8 +39,7 @@ def load(path: Path, **options: int) -> pyvips.Image:
         if mark.startswith(b"\xff\xd8") and (mended := _with_end(path)) is not None:
             return mended
         # Not by name: libvips caches files by name though they may change, and reads brackets in a name as options.
-        source = pyvips.Source.new_from_file(str(path))
-        image = pyvips.Image.new_from_source(source, "", fail_on="error", **options)
+        image = pyvips.Image.new_from_source(source_of(path), "", fail_on="error", **options)
     except (ValueError, struct.error) as error:
         raise ImageError(f"{path}: is damaged or cut short ({error}); fetch or export it again") from error
     except pyvips.Error as error:

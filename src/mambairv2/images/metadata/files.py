@@ -117,7 +117,7 @@ def write(encode: Callable[[Path], None], target: Path, pages: Sequence[Metadata
         encode(target)
         tiff.write(target, pages)
         return
-    descriptor, plain = atomic.create(target.parent, target.suffix)
+    descriptor, plain = atomic.create(target.parent, target.suffix, atomic.permissions(target))
     try:
         encode(plain)
         _COPY[suffix](plain, target, pages[0])

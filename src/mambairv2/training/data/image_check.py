@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mambairv2.files.names import shown
 from mambairv2.images.arrays import Pixels
 from mambairv2.images.folders import list_images
 from mambairv2.images.pixels import read_image, to_channels
@@ -156,6 +157,6 @@ def _nearest(
 
 def table(faults: Sequence[Fault]) -> str:
     """Return a line a fault, in columns."""
-    rows = [("fault", "file", "reason"), *((f.kind, str(f.file), f.reason) for f in faults)]
+    rows = [("fault", "file", "reason"), *((f.kind, shown(str(f.file)), shown(f.reason)) for f in faults)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{kind:{widths[0]}}  {file:{widths[1]}}  {reason}" for kind, file, reason in rows)
