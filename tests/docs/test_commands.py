@@ -41,6 +41,9 @@ NOT_RUN = {
     "mambairv2 train mine.toml --devices 2": "as torchrun",
     "mambairv2 restore s3:": "needs a bucket; tests/batch runs it against a server on this machine",
     "mambairv2 restore photos/ -o out/ --engine ray": "needs Ray; tests/batch runs it",
+    "mambairv2 restore -": "reads standard input; tests/cli/streams runs it",
+    "mambairv2 restore photo.jpg -o -": "as that",
+    "mambairv2 restore photos/ | head": "as that",
     "mambairv2 restore photo.png --weights hf:": "needs the network",
 }
 """Beginning of a command → why it is not run here."""

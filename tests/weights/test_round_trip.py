@@ -36,6 +36,14 @@ def test_metadata(model, tmp_path):
     assert read_metadata(tmp_path / "w.pth") == {}
 
 
+def test_equal_weights_are_equal_files(model, tmp_path):
+    """Digests of weights stand in manifests and cards."""
+    for number in range(8):
+        save_model(model, tmp_path / f"{number}.safetensors", {"task": "sr", "said": "é ×2", "iteration": "4"})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    same(load_model(tmp_path / "0.safetensors", dtype=torch.float64), model)
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "net_g."])
 @pytest.mark.parametrize("container", [None, "params", "params_ema", "state_dict", "model"])
 def test_prefixes_and_containers(model, state, tmp_path, prefix, container):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] |
     state = published_state(model)
     if path.suffix == ".safetensors":
         notes = {**(metadata or {}), "format": "pt", "config": json.dumps(config.to_dict())}
-        write_whole(path, serialize(state, notes))
+        write_whole(path, _in_order(serialize(state, notes)))
     elif path.suffix in (".pth", ".pt"):
         for name in NOT_IN_TENSORS:
             value = getattr(config, name)
@@ -48,6 +49,16 @@ def published_state(model: MambaIRv2) -> State:
     """Return the parameters under the names of published checkpoints, on the CPU."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return to_published(state, model.config)
+
+
+def _in_order(content: bytes) -> bytes:
+    """Put the metadata of a safetensors file in order, which the library leaves to chance, so that files are equal."""
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + content[8 + size :]
 
 
 def _torch_bytes(content: object) -> bytes:
