@@ -43,7 +43,6 @@ NOT_RUN = {
     "mambairv2 restore photos/ -o out/ --engine ray": "needs Ray; tests/batch runs it",
     "mambairv2 restore -": "reads standard input; tests/cli/streams runs it",
     "mambairv2 restore photo.jpg -o -": "as that",
-    "mambairv2 restore photos/ | head": "as that",
     "mambairv2 restore photo.png --weights hf:": "needs the network",
 }
 """Beginning of a command → why it is not run here."""
