@@ -58,7 +58,7 @@ def test_a_step_that_does_not_fit_is_refused_in_a_line_with_what_would_fit(optio
     said = str(caught.value)
     assert said.startswith("16 patches of 32x32 at once need about ")
     assert "16 MiB are free; take --micro-batch " in said
-    fitting = int(said.split("--micro-batch ")[1].split(",")[0])
+    fitting = int(said.split("--micro-batch ")[1].split(" ")[0])
     assert 1 <= fitting < 16
     assert train(tiny(1, total_batch=16, micro_batch=fitting, data={"patch": 32}), options())
     with pytest.raises(MemoryError, match="at once need about"):

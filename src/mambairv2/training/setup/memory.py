@@ -23,7 +23,7 @@ class _Peak(TorchDispatchMode):
     """Adds up the tensors that are alive, beyond those that were there before."""
 
     def __init__(self, before: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held = self.peak = 0
         self.known = {tensor.untyped_storage()._cdata for tensor in before}
 
@@ -115,7 +115,7 @@ def _refusal(needed: Callable[[int, int], float], patches: int, patch: int, free
     remedies = [] if checkpointing else ["checkpointing = true in [train]"]
     for count in range(patches - 1, 0, -1):
         if needed(count, patch) <= free:
-            remedies.insert(0, f"--micro-batch {count}, which needs {_size(needed(count, patch))}")
+            remedies.insert(0, f"--micro-batch {count} ({_size(needed(count, patch))})")
             break
     else:
         remedies.append("a smaller patch")

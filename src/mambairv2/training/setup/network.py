@@ -59,9 +59,9 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
 
 
 def _first_batches(recipe: Recipe, patches: Patches, count: int) -> Iterator[Batch]:
-    """Batches of eight patches that no step takes."""
+    """Batches of eight patches that no step takes, of at most 64×64 pixels, since memory and time go by these."""
     for number in range(count):
-        keys = [(2**31, 8 * number + slot, recipe.data.patch) for slot in range(8)]
+        keys = [(2**31, 8 * number + slot, min(recipe.data.patch, 64)) for slot in range(8)]
         yield torch.utils.data.default_collate([patches[key] for key in keys])
 
 
