@@ -39,6 +39,7 @@ NOT_RUN = {
     "python benchmarks/": "minutes; tests/benchmarks runs the scripts on made images",
     "torchrun": "tests/training runs several processes; as written it was run by hand",
     "mambairv2 train mine.toml --devices 2": "as torchrun",
+    "mambairv2 train recipes/light-photo": "begins with the real weights; tests/training trains tasks with such steps",
     "mambairv2 restore s3:": "needs a bucket; tests/batch runs it against a server on this machine",
     "mambairv2 restore photos/ -o out/ --engine ray": "needs Ray; tests/batch runs it",
     "mambairv2 restore -": "reads standard input; tests/cli/streams runs it",

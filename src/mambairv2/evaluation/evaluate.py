@@ -113,19 +113,33 @@ def mean(scores: list[Score]) -> Score:
     )
 
 
+def _restore(model: MambaIRv2, plan: Plan) -> Restore:
+    device = next(model.parameters()).device
+    return Restorer(model, device, tile=plan.tile or "whole", self_ensemble=plan.ensemble).infer
+
+
+def in_turn(first: Restore, second: Restore) -> Restore:
+    """Let one network restore what another gives, rounded to 8 bits between them, as in a file."""
+    return lambda image: second(first(image).clamp(0, 1).mul(255).round().div(255))
+
+
 def evaluate(
-    model: MambaIRv2 | None, plan: Plan, seen: Callable[[str, Score], None] = lambda name, score: None
+    model: MambaIRv2 | None,
+    plan: Plan,
+    seen: Callable[[str, Score], None] = lambda name, score: None,
+    first: MambaIRv2 | None = None,
 ) -> list[Result]:
     """Measure a network, or the baseline alone, by a plan; `seen` is called with every image's score.
 
-    The network is run by `Restorer`, so that what is measured is what `mambairv2 restore` gives. Raises
-    FileNotFoundError for missing test sets and ValueError for a tile that is none.
+    first: a network that runs before, as if `mambairv2 restore` ran twice. The networks are run by `Restorer`, so that
+    what is measured is what `mambairv2 restore` gives. Raises FileNotFoundError for missing test sets and ValueError
+    for a tile that is none.
     """
     restore: Restore | None = None
     light = True
     if model is not None:
-        device = next(model.parameters()).device
-        restore = Restorer(model, device, tile=plan.tile or "whole", self_ensemble=plan.ensemble).infer
+        restore = _restore(model, plan)
+        restore = restore if first is None else in_turn(_restore(first, plan), restore)
         light = model.config.ffn == "gated"
     results = []
     for protocol in plan.protocols():

@@ -54,6 +54,9 @@ def evaluate(
             help="Packaged name, weight file, or folder of a training run. Without it only the baseline is measured."
         ),
     ] = "",
+    first: Annotated[
+        str, typer.Option(help="Weights that restore the input before, at ×1, such as jpeg for --task photo.")
+    ] = "",
     sets: Annotated[str, Sets] = "",
     task: Annotated[
         str | None,
@@ -109,6 +112,9 @@ def evaluate(
 
         check_outputs(path for path in (json, csv, markdown) if path)
         chosen = choose_weights(weights) if weights else None
+        before = choose_weights(first) if first else None
+        if before and (chosen is None or before.config.upscale != 1):
+            raise ValueError(f"--first {first} needs --weights to go on with, and must not enlarge itself")
         if inputs is not None:
             of = _pairs(chosen, task, scale, level, tile)
         elif chosen and chosen.task == PAIRS and task is None:
@@ -133,11 +139,18 @@ def evaluate(
         from mambairv2.evaluation import report
         from mambairv2.evaluation.evaluate import evaluate as measure
 
-        results = measure(chosen.load(device) if chosen else None, plan, tell_score)
-        title = _title(weights, plan)
+        network = chosen.load(device) if chosen else None
+        results = measure(network, plan, tell_score, before.load(device) if before else None)
+        title = _title(f"{first}, then {weights}" if first else weights, plan)
         for line in report.to_markdown(results, title, images=False).splitlines():
             say(line)
-        about: dict[str, object] = {"weights": weights, "self_ensemble": self_ensemble, "tile": tile, "limit": limit}
+        about: dict[str, object] = {
+            "weights": weights,
+            "first": first,
+            "self_ensemble": self_ensemble,
+            "tile": tile,
+            "limit": limit,
+        }
         texts = (
             (json, report.to_json(results, about)),
             (csv, report.to_csv(results)),
