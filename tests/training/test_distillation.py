@@ -184,7 +184,7 @@ def test_phases_take_what_they_leave_out_from_the_recipe():
     assert recipe.goal(9) == second
     assert learning_rate(first.train, 0) == pytest.approx(2e-3)
     assert learning_rate(second.train, 0) == pytest.approx(5e-4)  # warms up anew
-    assert tiny(10).goals()[0].train == tiny(10).train
+    assert tiny(10, warmup=3).goals()[0].train == tiny(10, warmup=3).train
 
 
 @pytest.mark.parametrize(
