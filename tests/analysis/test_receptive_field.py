@@ -80,6 +80,12 @@ def test_a_scan_sees_nothing_after_it():
     assert all(scan.later_in_sequence > 0 for scan in four)
 
 
+def test_settings_of_what_is_left_out_are_no_obstacle():
+    model = network(prompt_order="sorted", temperature=2.0)
+    assert not attention_only(model).config.attentive_scan
+    assert causal(model).config.temperature == 2
+
+
 def test_the_causal_network_keeps_the_other_weights():
     model = network()
     other = causal(model)

@@ -91,7 +91,7 @@ def test_jumps_are_known():
 @pytest.mark.parametrize("changes", [{}, {"scan_directions": 4}, {"mlp_ratio": 2.0}])
 def test_the_scan_is_the_networks_own(changes):
     """Scanned here step by step, the module gives what it gives itself."""
-    model = network(semantic_neighbouring=False, **changes)
+    model = network(**({"semantic_neighbouring": False} if "scan_directions" not in changes else {}), **changes)
     for module in scans_of(model).values():
         if module.has_prompts:
             torch.nn.init.zeros_(module.pool_right.weight)
@@ -115,6 +115,16 @@ def test_one_prompt_changes_no_order():
         np.testing.assert_array_equal(layer.memory[0], layer.memory[1])
         assert layer.jump[0] == layer.jump[1]
         assert layer.alikeness[0] == layer.alikeness[1]
+
+
+def test_drawn_prompts_order_the_tokens_anew():
+    model, image = network(), torch.rand(3, 16, 16)
+    plain, drawn = study_scans(model, image), study_scans(model, image, drawn=True)
+    assert all(a.jump[1] != b.jump[1] and a.jump[0] == b.jump[0] for a, b in zip(plain, drawn, strict=True))
+    certain = choosing(0)
+    assert [a.jump[1] for a in study_scans(certain, image)] == [
+        b.jump[1] for b in study_scans(certain, image, drawn=True)
+    ]
 
 
 def test_sorting_makes_neighbours_alike_and_far():

@@ -6,7 +6,7 @@ Shape legend: C channels, h w height and width of the input, s scale of the netw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mambairv2.analysis.recording import route_logits, scan_input, scans_of, visit_scans, with_prompts
 from mambairv2.network.attentive_scan import AttentiveStateSpaceModule
+from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 
 Floats = npt.NDArray[np.float64]
@@ -78,20 +79,23 @@ def gradient_share(network: Callable[[Tensor], Tensor], image: Tensor, pixel: tu
 
 def attention_only(model: MambaIRv2) -> MambaIRv2:
     """Return the network with its weights but without the attentive scans."""
-    return _changed(model, attentive_scan=False)
+    idle = ("prompt_order", "prompt_target", "temperature", "semantic_neighbouring", "scan_directions")
+    return _changed(model, idle, attentive_scan=False)
 
 
 def causal(model: MambaIRv2) -> MambaIRv2:
     """Return the network with its weights, scanning in the order of rows and with prompts of zeros."""
-    other = _changed(with_prompts(model), semantic_neighbouring=False)
+    other = _changed(with_prompts(model), ("prompt_order",), semantic_neighbouring=False)
     with torch.no_grad():
         for module in scans_of(other).values():
             module.pool_right.weight.zero_()
     return other
 
 
-def _changed(model: MambaIRv2, **changes: bool) -> MambaIRv2:
-    other = MambaIRv2(replace(model.config, **changes)).to(next(model.parameters()).device)  # type: ignore[arg-type]
+def _changed(model: MambaIRv2, idle: Sequence[str], **changes: bool) -> MambaIRv2:
+    """Return the weights in a changed network. idle: fields without effect there, which take their defaults."""
+    values = {name: value for name, value in model.config.to_dict().items() if name not in idle}
+    other = MambaIRv2(MambaIRv2Config.from_dict({**values, **changes})).to(next(model.parameters()).device)
     there = other.state_dict()
     other.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in there})
     return other.eval()

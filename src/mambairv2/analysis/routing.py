@@ -37,7 +37,10 @@ class Routing:
     entropy: float
     """Entropy of the prompts over the image in bits; log2(T) if all are taken equally often."""
     certainty: float
-    """Mean probability of the prompt that is taken."""
+    """Mean probability that a draw takes the same prompt; 1/T if all are equally likely."""
+    information: float
+    """Bits that a drawn prompt tells about its token: the entropy of all draws less that of a token's own draws. 0 if
+    prompts are drawn alike for every token, `entropy` if every token is certain of its prompt."""
     neighbours: float
     """Share of pairs of adjacent pixels that take the same prompt."""
     chance: float
@@ -50,24 +53,25 @@ def route(model: MambaIRv2, image: Tensor) -> list[Routing]:
     found: list[Routing] = []
 
     def visit(name: str, module: AttentiveStateSpaceModule, x: Tensor) -> None:
-        chances = route_logits(module, x)[:height, :width].softmax(-1)
-        certainty, labels = chances.max(-1)
-        found.append(summary(name, labels.cpu().numpy(), float(certainty.mean()), module.config.num_tokens))
+        logits = route_logits(module, x)[:height, :width]
+        found.append(summary(name, logits.argmax(-1).cpu().numpy(), logits.softmax(-1).double().cpu().numpy()))
 
     visit_scans(model, image, visit)
     return found
 
 
-def summary(layer: str, labels: Labels, certainty: float, prompts: int) -> Routing:
-    """Return the figures of one layer's labels."""
-    counts = np.bincount(labels.ravel(), minlength=prompts)
-    shares = counts / counts.sum()
+def summary(layer: str, labels: Labels, chances: npt.NDArray[np.float64]) -> Routing:
+    """Return the figures of one layer's labels (H, W), with each token's probabilities of the prompts (H, W, T)."""
+    counts = np.bincount(labels.ravel(), minlength=chances.shape[-1])
+    shares, each = counts / counts.sum(), chances.reshape(-1, chances.shape[-1])
+    own = -(each * np.log2(np.maximum(each, 1e-300))).sum(-1).mean()
     return Routing(
         layer,
         labels,
         int((counts > 0).sum()),
         entropy(shares),
-        certainty,
+        float(np.take_along_axis(chances, labels[..., None], -1).mean()),
+        max(0.0, entropy(each.mean(0)) - float(own)),
         _same_as_neighbours(labels),
         float((shares**2).sum()),
     )

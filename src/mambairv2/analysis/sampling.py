@@ -42,10 +42,12 @@ class Sampled:
 def compare(model: MambaIRv2, measured: Callable[[Restore], float], seeds: int) -> list[Sampled]:
     """Measure the same weights in each order of prompts, with the likeliest and with drawn prompts.
 
-    measured: returns the figure of a way to restore, such as the PSNR of a test set.
+    measured: returns the figure of a way to restore, such as the PSNR of a test set. Without semantic neighbouring
+    there is one order only.
     """
     found = []
-    for order in get_args(PromptOrder):
+    orders: tuple[PromptOrder, ...] = get_args(PromptOrder) if model.config.semantic_neighbouring else ("image",)
+    for order in orders:
         network = reordered(model, order)
         found.append(Sampled(order, 0, (measured(_restoring(network, None)),)))
         if seeds:

@@ -48,22 +48,24 @@ def steps_apart(tokens: int) -> npt.NDArray[np.int64]:
     return 2 ** np.arange(int(np.log2(tokens - 1)) + 1)
 
 
-def study_scans(model: MambaIRv2, image: Tensor, seed: int = 0) -> list[LayerScan]:
+def study_scans(model: MambaIRv2, image: Tensor, seed: int = 0, drawn: bool = False) -> list[LayerScan]:
     """Study each layer's scan on one image (C, h, w), whose sides should be multiples of the window.
 
     A network with four directions is compared with its own; of another the one scan is run in four directions without
-    prompts. Padding counts as image.
+    prompts. Padding counts as image. drawn: order tokens by drawn prompts, as in training, not by the likeliest.
     """
     found: list[LayerScan] = []
 
     def visit(name: str, module: AttentiveStateSpaceModule, x: Tensor) -> None:
-        found.append(_study(name, module, x, np.random.default_rng(seed)))
+        found.append(_study(name, module, x, np.random.default_rng(seed), drawn))
 
     visit_scans(model, image, visit)
     return found
 
 
-def _study(name: str, module: AttentiveStateSpaceModule, x: Tensor, random: np.random.Generator) -> LayerScan:
+def _study(
+    name: str, module: AttentiveStateSpaceModule, x: Tensor, random: np.random.Generator, drawn: bool
+) -> LayerScan:
     _, height, width, _ = x.shape
     u = scan_input(module, x)[0].flatten(0, 1)
     similarity, without_skip = _directions(module, u, height, width)
@@ -71,7 +73,8 @@ def _study(name: str, module: AttentiveStateSpaceModule, x: Tensor, random: np.r
     raster = np.arange(height * width)
     labels, order = np.zeros_like(raster), raster
     if module.has_prompts:
-        labels = route_logits(module, x).argmax(-1).flatten().cpu().numpy()
+        logits = route_logits(module, x).flatten(0, 1).double().cpu().numpy()
+        labels = (logits + random.gumbel(size=logits.shape) if drawn else logits).argmax(-1)
         order = np.argsort(labels, kind="stable")
     inputs = x[0].flatten(0, 1).double().cpu().numpy()
     return LayerScan(

@@ -65,7 +65,8 @@ def routing(
             telling_kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in kept.items())
             typer.echo(
                 f"layer {layer.layer}: {layer.used} of {chosen.config.num_tokens} prompts, "
-                f"{layer.entropy:.2f} bits, kept under {telling_kept}"
+                f"{layer.entropy:.2f} bits, a draw takes the likeliest in {100 * layer.certainty:.1f} % and tells "
+                f"{layer.information:.2f} bits; kept under {telling_kept}"
             )
         figures: dict[str, object] = {"weights": weights, "image": image.name, "layers": entries}
         if data is not None:

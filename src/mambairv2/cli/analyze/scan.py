@@ -16,6 +16,9 @@ def scan(
     image: Annotated[Path, Image],
     weights: Annotated[str, Weights] = "sr-x4",
     side: Annotated[int, Side] = 128,
+    drawn: Annotated[
+        bool, typer.Option("--drawn", help="Order tokens by drawn prompts, as in training, not by the likeliest.")
+    ] = False,
     output: Annotated[Path, Folder] = Path("analysis"),
     device: Annotated[str, Device] = "auto",
 ) -> None:
@@ -39,7 +42,7 @@ def scan(
         model = chosen.load(device)
         scans_of(model)  # a network without scans is told in one line
         pixels = whole_windows(pixels, model)
-        layers = study_scans(model, pixels)
+        layers = study_scans(model, pixels, drawn=drawn)
         distances = 2 ** np.arange(layers[0].memory.shape[-1])
         entries: list[dict[str, object]] = []
         for layer in layers:
@@ -64,7 +67,7 @@ def scan(
             )
         fields = ("similarity", "similarity_of_states", "memory", "memory_between", "jump", "alikeness")
         arrays = {field: np.stack([getattr(layer, field) for layer in layers]) for field in fields}
-        about = {"weights": weights, "image": image.name, "size": [pixels.shape[2], pixels.shape[1]]}
+        about = {"weights": weights, "image": image.name, "drawn": drawn, "size": [pixels.shape[2], pixels.shape[1]]}
         figures = {**about, "steps": distances.tolist(), "bounds of distances": list(EDGES), "layers": entries}
         save(output, "scan", figures, arrays, lambda: draw(layers))
 
