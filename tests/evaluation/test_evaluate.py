@@ -13,7 +13,7 @@ from mambairv2.images.resize import imresize
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.restorer import Restorer
-from mambairv2.restoration.self_ensemble import self_ensemble
+from mambairv2.restoration.self_ensemble import SelfEnsemble
 from stand_in import pixels as picture_of
 
 TINY = MambaIRv2Config(embed_dim=12, d_state=2, depths=(1,), num_heads=(2,), num_tokens=4, inner_rank=3, window_size=8)
@@ -102,9 +102,9 @@ def test_validation_in_training_is_the_evaluation(tmp_path):
 
 def test_self_ensemble_of_an_even_network_is_the_network():
     image = torch.rand(1, 3, 10, 14)
-    torch.testing.assert_close(self_ensemble(nearest)(image), nearest(image))
+    torch.testing.assert_close(SelfEnsemble(nearest)(image), nearest(image))
     slope = torch.arange(14.0)
     torch.testing.assert_close(
-        self_ensemble(lambda x: x + slope[: x.shape[-1]])(torch.zeros(1, 1, 14, 14)),
+        SelfEnsemble(lambda x: x + slope[: x.shape[-1]])(torch.zeros(1, 1, 14, 14)),
         torch.full((1, 1, 14, 14), 6.5),
     )

@@ -17,6 +17,7 @@ from mambairv2.images.alpha import bleed
 from mambairv2.images.arrays import DEPTHS, Samples, peak
 from mambairv2.images.errors import ImageError, damaged, explain, several
 from mambairv2.images.formats import MAX_PIXELS
+from mambairv2.images.loaders.forked import check_threads
 from mambairv2.images.loaders.loading import load, loader, page_count
 from mambairv2.images.metadata.files import main_pages, read_pages
 from mambairv2.images.metadata.model import Metadata
@@ -110,6 +111,7 @@ def from_array(samples: Samples) -> Picture:
 
     Raises ValueError for other shapes and dtypes.
     """
+    check_threads()
     peak(samples.dtype)
     channels = samples.shape[2] if samples.ndim == 3 else 1
     if samples.ndim not in (2, 3) or samples.size == 0 or channels > 4:

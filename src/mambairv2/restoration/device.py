@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import torch
@@ -25,11 +26,32 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
+class _Fork:
+    """Gives torch one thread in a forked child, as PyTorch's DataLoader does in its workers.
+
+    A child inherits the list of OpenMP's threads but not the threads: the first shared loop would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self.threads_made = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._use_one)
+
+    def _use_one(self) -> None:
+        if self.threads_made:
+            torch.set_num_threads(1)
+
+
+_FORK = _Fork()
+
+
 def make_threads() -> None:
     """Make the threads that torch's loops on a CPU share, while there is memory for their stacks; else it gets one.
 
-    OpenMP makes them when they are first needed, and ends the process where it cannot.
+    OpenMP makes them when they are first needed, and ends the process where it cannot. A child that is forked later
+    has one thread.
     """
+    _FORK.threads_made = True
     count = torch.get_num_threads()
     end = threading.Event()
     made: list[threading.Thread] = []

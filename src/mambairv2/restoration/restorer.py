@@ -27,7 +27,7 @@ from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.onnx_network import OnnxNetwork
 from mambairv2.restoration.planning import OVERLAP, TILE, Planner, Tile
 from mambairv2.restoration.results import Estimate, Restored
-from mambairv2.restoration.self_ensemble import self_ensemble as ensemble
+from mambairv2.restoration.self_ensemble import SelfEnsemble
 from mambairv2.restoration.tiling import Progress, restore_rows
 from mambairv2.weights.load import load_model
 from mambairv2.weights.onnx_header import is_onnx
@@ -64,7 +64,7 @@ class Restorer:
             make_threads()
         self.model = _network(weights, self.device).to(self.device).eval()
         self.tile, self.overlap, self.self_ensemble = tile, overlap, self_ensemble
-        self._tile = ensemble(self._run) if self_ensemble else self._run
+        self._tile = SelfEnsemble(self._run) if self_ensemble else self._run
         self._planner = Planner(self.model, self.device, tile, overlap)
         self._forecaster = Forecaster(self._planner, self._tile)
 

@@ -11,6 +11,7 @@ import pyvips
 
 from mambairv2.images.errors import ImageError, several
 from mambairv2.images.loaders.bitmaps import open_bitmap
+from mambairv2.images.loaders.forked import check_threads
 from mambairv2.images.loaders.sources import source_of
 from mambairv2.images.metadata import jpeg, tiff
 from mambairv2.images.unsupported import refusal
@@ -24,6 +25,7 @@ _END = b"\xff\xd9"
 
 def load(path: Path, **options: int) -> pyvips.Image:
     """Open an image with libvips: the header is read and checked, pixels are not decoded."""
+    check_threads()
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
         raise ImageError(f"{path}: is a folder, not an image; name the files in it")
