@@ -36,6 +36,14 @@ def test_our_own_errors_keep_their_traceback(error):
         raise error
 
 
+@pytest.mark.parametrize("error", [typer.Exit(1), typer.Exit(0), typer.Abort()])
+def test_an_end_that_was_told_already_is_not_told_again(error, capsys):
+    with pytest.raises(type(error)) as caught, telling(2):
+        raise error
+    assert caught.value is error
+    assert capsys.readouterr().err == ""
+
+
 def test_the_code_may_be_another():
     with pytest.raises(typer.Exit) as caught, telling(2):
         raise ValueError

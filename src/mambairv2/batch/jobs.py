@@ -138,17 +138,17 @@ def _stream_job(source: str | None, naming: Naming) -> Job:
 def _jobs_of_folder(found: Match, naming: Naming, recursive: bool) -> tuple[list[Job], list[str], list[Refused]]:
     """Return the jobs for the images in a folder, its other files, and its folders that cannot be read.
 
-    An output folder inside it does not count as input.
+    An output folder inside it, or that a link in it leads to, does not count as input.
     """
     folder, out = found.place, naming.folder_for(found)
     whole, ours = (storage.same(place).rstrip("/" + os.sep) for place in (folder, naming.output or out))
-    inside = ours.startswith((whole + "/", whole + os.sep))
+    apart_from_it = ours != whole and not whole.startswith((ours + "/", ours + os.sep))
     jobs: list[Job] = []
     others: list[str] = []
     listing = storage.files(folder, recursive)
     for name in listing.files:
         source = storage.join(folder, name)
-        if inside and storage.same(source).startswith((ours + "/", ours + os.sep)):
+        if apart_from_it and storage.same(source).startswith((ours + "/", ours + os.sep)):
             continue
         if not name.lower().endswith(READABLE):
             others.append(source)
