@@ -19,7 +19,7 @@ OTHERS = {
     *("--extra-index-url", "--upgrade", "--build"),
 }
 """Options of torchrun, pip and cmake."""
-SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "tests" / "fuzz.py"]
+SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests" / f"{name}.py" for name in ("fuzz", "kills", "soak"))]
 FOLDERS = (
     *("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/"),
     *("batch/", "cli/", "files/", "images/", "network/", "ops/", "restoration/", "training/", "weights/"),
