@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast, overload
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +26,16 @@ from mambairv2.restoration.device import make_threads, pick_device
 from mambairv2.restoration.forecast import Forecaster
 from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.onnx_network import OnnxNetwork
+from mambairv2.restoration.other_kinds import Readable, is_pillow, restore_encoded, restore_open, restore_pillow
 from mambairv2.restoration.planning import OVERLAP, TILE, Planner, Tile
 from mambairv2.restoration.results import Estimate, Restored
 from mambairv2.restoration.self_ensemble import SelfEnsemble
 from mambairv2.restoration.tiling import Progress, restore_rows
 from mambairv2.weights.load import load_model
 from mambairv2.weights.onnx_header import is_onnx
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Array = npt.NDArray[np.generic]
 Network = MambaIRv2
@@ -83,15 +88,28 @@ class Restorer:
     @overload
     def restore(self, image: str | Path | Array, progress: Progress | None = None) -> Array: ...
 
-    def restore(self, image: str | Path | Array | Tensor, progress: Progress | None = None) -> Array | Tensor:
+    @overload
+    def restore(self, image: Image, progress: Progress | None = None) -> Image: ...
+
+    @overload
+    def restore(self, image: bytes | bytearray | memoryview, progress: Progress | None = None) -> bytes: ...
+
+    @overload
+    def restore(self, image: Readable, progress: Progress | None = None) -> io.BytesIO: ...
+
+    def restore(
+        self,
+        image: str | Path | Array | Tensor | Image | bytes | bytearray | memoryview | Readable,
+        progress: Progress | None = None,
+    ) -> Array | Tensor | Image | bytes | io.BytesIO:
         """Restore one image, or a batch in a tensor.
 
-        image: an array (h, w) or (h, w, C), a tensor (C, h, w) or (B, C, h, w), or a path to an image file. C
-        is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in
+        image: an array (h, w) or (h, w, C), a tensor (C, h, w) or (B, C, h, w), a path to an image file, its content
+        as bytes or as an open file, or an image of Pillow (`other_kinds.restore_pillow` says which modes). C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in
         [0, 1]. progress: called with tiles done and tiles in all; what it raises cancels.
 
         Returns the same kind, layout and dtype, scaled in height and width; for a path, an array (h, w, C) of
-        the file's depth. Integers are rounded to nearest, floats clipped to [0, 1]. Raises ImageError for a
+        the file's depth; for bytes and open files, a file of the same format, or PNG. Integers are rounded to nearest, floats clipped to [0, 1]. Raises ImageError for a
         file that cannot be read, ValueError for other shapes and dtypes, TypeError for other kinds of images,
         MemoryError when no tile is small enough, FloatingPointError when the network gives NaN or infinity.
         """
@@ -99,9 +117,16 @@ class Restorer:
             return self._restore_tensor(image, progress)
         if isinstance(image, str | Path):
             return self._restore_picture(open_picture(image), progress)
+        if is_pillow(image):
+            return restore_pillow(cast("Image", image), lambda pixels: self.restore(pixels, progress))
+        if isinstance(image, bytes | bytearray | memoryview):
+            return restore_encoded(bytes(image), lambda *names: self.restore_file(*names, progress=progress))
+        if not isinstance(image, np.ndarray) and hasattr(image, "read"):
+            return restore_open(image, lambda *names: self.restore_file(*names, progress=progress))
         if not isinstance(image, np.ndarray):
             kind = type(image).__name__
-            raise TypeError(f"an image is a path, a NumPy array or a tensor, got {kind}; try numpy.asarray(image)")
+            known = "a path, bytes, an open file, a NumPy array, a tensor or an image of Pillow"
+            raise TypeError(f"an image is {known}, got {kind}; try numpy.asarray(image)")
         working = image.astype(np.float32) if image.dtype.kind == "f" else image
         restored = self._restore_picture(from_array(working), progress)
         return (restored[..., 0] if image.ndim == 2 else restored).astype(image.dtype, copy=False)
