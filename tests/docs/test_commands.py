@@ -37,6 +37,7 @@ NOT_RUN = {
     "MAMBAIRV2_LARGE=1": "needs 8 GB of disk and minutes",
     ".venv/bin/python -m pytest": "these tests",
     "python benchmarks/": "minutes; tests/benchmarks runs the scripts on made images",
+    "mambairv2 analyze erf": "20 photographs; tests/cli/analyze runs it on small ones",
     "torchrun": "tests/training runs several processes; as written it was run by hand",
     "mambairv2 train mine.toml --devices 2": "as torchrun",
     "mambairv2 train recipes/light-photo": "begins with the real weights; tests/training trains tasks with such steps",
