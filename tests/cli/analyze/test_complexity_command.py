@@ -1,6 +1,7 @@
 """`analyze complexity`, as a user runs it."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -58,3 +59,22 @@ def test_unknown_weights_are_told_in_one_line(tmp_path):
     result = run("--weights", tmp_path / "none.safetensors", "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "no such weights" in result.output
+
+
+def test_without_matplotlib_there_is_no_picture_and_a_line_says_so(tmp_path, monkeypatch):
+    for name in [*sys.modules]:
+        if name.split(".")[0] == "matplotlib":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # an import of it fails
+    result = run("--size", "64x64", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "no picture: matplotlib is not installed" in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["complexity.json", "complexity.npz"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    result = run("-o", tmp_path / "file" / "out")
+    assert result.exit_code == 1
+    assert "error: " in result.output
+    assert str(tmp_path / "file") in result.output

@@ -65,6 +65,7 @@ def test_there_is_a_picture(folder):
         (("none.png", "--weights", "tiny.safetensors"), "none.png"),
         (("photo.png", "--weights", "tiny.safetensors", "--data", "test", "--sets", "Set6"), "no test set Set6"),
         (("photo.png", "--weights", "photo.png"), "photo.png"),
+        (("photo.png", "--weights", "tiny.safetensors", "--sets", "Set5"), "are for --data"),
     ],
 )
 def test_mistakes_are_told_in_one_line(folder, monkeypatch, arguments, message):
@@ -74,3 +75,12 @@ def test_mistakes_are_told_in_one_line(folder, monkeypatch, arguments, message):
     assert message in result.output
     assert result.output.count("\n") == 1
     assert not (folder / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_told_before_the_work(folder, monkeypatch):
+    from mambairv2.analysis import routing
+
+    monkeypatch.setattr(routing, "route", lambda *_: pytest.fail("the work began"))
+    result = run(folder / "photo.png", "--weights", folder / "tiny.safetensors", "-o", folder / "photo.png")
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1

@@ -9,7 +9,7 @@ import typer
 
 from mambairv2.cli.analyze.output import Folder, Weights, save
 from mambairv2.cli.exits import telling
-from mambairv2.cli.measuring.shared import Device, choose_weights
+from mambairv2.cli.measuring.shared import Device, check_outputs, choose_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,7 @@ def erf(
 
         pixels = _read(images, chosen.config.in_channels, side, count)
         model = with_prompts(chosen.load(device))
+        check_outputs([output / "erf.json"])
         networks: dict[str, MambaIRv2] = {
             "the network": model,
             "attention only": attention_only(model),

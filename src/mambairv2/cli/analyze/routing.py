@@ -9,7 +9,7 @@ import typer
 
 from mambairv2.cli.analyze.output import Folder, Image, Side, Weights, save
 from mambairv2.cli.exits import telling
-from mambairv2.cli.measuring.shared import Device, Limit, Sets, choose_weights, names
+from mambairv2.cli.measuring.shared import Device, Limit, Sets, check_outputs, choose_weights, names
 
 if TYPE_CHECKING:
     from mambairv2.analysis.sampling import Sampled
@@ -44,6 +44,8 @@ def routing(
     """
     with telling():
         chosen = choose_weights(weights)
+        if data is None and (sets or limit is not None):
+            raise ValueError("--sets and --limit are for --data, which measures on test sets")
         if data is not None:
             _plan(chosen, data, sets, limit).folders()  # test sets that are missing are told before torch is loaded
 
@@ -57,6 +59,7 @@ def routing(
 
         pixels = read_image(image, chosen.config.in_channels, side)
         model = with_prompts(chosen.load(device))
+        check_outputs([output / "routing.json"])
         layers, stable = route(model, pixels), stability(model, pixels)
         entries = []
         for number, layer in enumerate(layers):

@@ -9,7 +9,7 @@ import typer
 
 from mambairv2.cli.analyze.output import Folder, Image, Side, Weights, save
 from mambairv2.cli.exits import telling
-from mambairv2.cli.measuring.shared import Device, choose_weights
+from mambairv2.cli.measuring.shared import Device, check_outputs, choose_weights
 
 
 def scan(
@@ -42,6 +42,7 @@ def scan(
         model = chosen.load(device)
         scans_of(model)  # a network without scans is told in one line
         pixels = whole_windows(pixels, model)
+        check_outputs([output / "scan.json"])
         layers = study_scans(model, pixels, drawn=drawn)
         distances = 2 ** np.arange(layers[0].memory.shape[-1])
         entries: list[dict[str, object]] = []
