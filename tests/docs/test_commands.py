@@ -36,6 +36,7 @@ NOT_RUN = {
     "clang-format": "changes files",
     "MAMBAIRV2_LARGE=1": "needs 8 GB of disk and minutes",
     ".venv/bin/python -m pytest": "these tests",
+    "python -m mambairv2.integrations.comfyui": "needs a folder of ComfyUI; tests/integrations runs it",
     "python benchmarks/": "minutes; tests/benchmarks runs the scripts on made images",
     "mambairv2 analyze erf": "20 photographs; tests/cli/analyze runs it on small ones",
     "torchrun": "tests/training runs several processes; as written it was run by hand",
