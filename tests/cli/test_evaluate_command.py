@@ -78,7 +78,8 @@ def test_mistakes_are_told_in_a_line(sets, tmp_path, arguments, says):
     (tmp_path / "Broken").mkdir()
     (tmp_path / "Broken" / "cut.png").write_bytes((sets / "One" / "HR" / "0.png").read_bytes()[:300])
     given = [a.replace("WEIGHTS", str(weights)).replace("FOLDER", str(tmp_path)) for a in arguments]
-    result = CliRunner().invoke(app, ["evaluate", "--data", str(sets), *given])
+    data = [] if "--data" in given else ["--data", str(sets)]
+    result = CliRunner().invoke(app, ["evaluate", *data, *given])
     assert result.exit_code == 1, result.output
     (line,) = result.stderr.splitlines()
     assert re.search(f"^error: .*{says}", line)

@@ -121,9 +121,9 @@ def _jpeg_files() -> Iterator[tuple[Good, bytes]]:
     progressive = jpeg(rgb, progressive=True)
     yield Good("progressive.jpg", scene(), **lossy), progressive
     yield Good("extraneous.jpg", scene(), **lossy), jpeg(rgb, bytes(3))  # of which libjpeg warns, as of the next
-    yield Good("no_end.jpg", scene(), **lossy), jpeg(rgb)[:-2]
-    yield Good("half_an_end.jpg", scene(), **lossy), jpeg(rgb)[:-1]
-    yield Good("progressive_no_end.jpg", scene(), **lossy), progressive[:-2]
+    yield Good("no_end.jpg", scene(), **lossy, note="end mark is missing"), jpeg(rgb)[:-2]
+    yield Good("half_an_end.jpg", scene(), **lossy, note="end mark is missing"), jpeg(rgb)[:-1]
+    yield Good("progressive_no_end.jpg", scene(), **lossy, note="end mark is missing"), progressive[:-2]
     yield Good("extraneous_end.jpg", scene(), **lossy), progressive[:-2] + bytes(4) + progressive[-2:]
     yield Good("restarts.jpg", scene(), **lossy), vips(rgb).jpegsave_buffer(Q=95, restart_interval=1)
     for k in range(1, 9):

@@ -18,7 +18,7 @@ from mambairv2.images.arrays import DEPTHS, Samples, peak
 from mambairv2.images.errors import ImageError, damaged, explain, several
 from mambairv2.images.formats import MAX_PIXELS
 from mambairv2.images.loaders.forked import check_threads
-from mambairv2.images.loaders.loading import load, loader, page_count
+from mambairv2.images.loaders.loading import NO_END, load, loader, page_count
 from mambairv2.images.metadata.files import main_pages, read_pages
 from mambairv2.images.metadata.model import Metadata
 from mambairv2.images.picture import Picture
@@ -126,6 +126,8 @@ def _split(path: Path, image: pyvips.Image, metadata: Metadata, keep_hidden: boo
     notes: tuple[str, ...] = ()
     if image.get_typeof("gainmap-data"):
         notes = ("HDR gain map left out",)
+    if image.get_typeof(NO_END):
+        notes = (*notes, "its end mark is missing, nothing else")
     if image.hasalpha():
         alpha, image = image[image.bands - 1], image.extract_band(0, n=image.bands - 1)
     if image.interpretation == "cmyk":

@@ -18,8 +18,6 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except NotImplementedError as error:  # a page about operators
-        raise ValueError(f"no device {device} here (this PyTorch has none of that kind); use auto or cpu") from error
     except (RuntimeError, AssertionError) as error:
         reason = "PyTorch finds no Apple GPU" if str(device).startswith("mps") else str(error).splitlines()[0]
         raise ValueError(f"no device {device} here ({reason.partition('. ')[0]}); use auto or cpu") from error

@@ -21,6 +21,8 @@ _PAGED = ("tiff", "webp", "gif", "heif")
 _TIFF_MARKS = tiff.MARKS
 _END = b"\xff\xd9"
 """The end mark of a JPEG, which cannot stand among its pixels."""
+NO_END = "mambairv2-no-end"
+"""A field of a JPEG that lacks its end mark."""
 
 
 def load(path: Path, **options: int) -> pyvips.Image:
@@ -85,7 +87,11 @@ def _with_end(path: Path) -> pyvips.Image | None:
         whole = not any((endings[0] != other).max() for other in endings[1:])
     except pyvips.Error:
         return None
-    return endings[0] if whole else None
+    if not whole:
+        return None
+    told = endings[0].copy()
+    told.set_type(pyvips.GValue.gint_type, NO_END, 1)
+    return told
 
 
 def _open_with(content: bytes) -> pyvips.Image:
