@@ -14,6 +14,7 @@ from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import Reading
 from mambairv2.restoration.restorer import Restorer
 from stand_in import StandIn, picture
+from mambairv2.installation import install_extra
 
 
 class Deadly(StandIn):
@@ -33,7 +34,7 @@ class Deadly(StandIn):
 @pytest.fixture
 def ray(monkeypatch):
     """Ray, whose workers find the modules of the tests."""
-    module = pytest.importorskip("ray", reason="ray is not installed: pip install 'mambairv2[ray]'")
+    module = pytest.importorskip("ray", reason=f"ray is not installed: {install_extra('ray')}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     monkeypatch.setenv("RAY_DISABLE_MEMORY_MONITOR", "1")
     yield module

@@ -7,9 +7,10 @@ import importlib.util
 import pytest
 
 from documents import ROOT
+from mambairv2.installation import install_extra
 
 for needed in ("mkdocs", "griffe"):
-    pytest.importorskip(needed, reason=f"{needed} is not installed: pip install 'mambairv2[docs]'")
+    pytest.importorskip(needed, reason=f"{needed} is not installed: {install_extra('docs')}")
 
 
 def site_module(name):

@@ -6,12 +6,13 @@ import json
 import pytest
 
 from documents import ROOT
+from mambairv2.installation import install_extra
 
 NOTEBOOK = ROOT / "examples" / "what_the_network_does.ipynb"
 
 
 def test_every_cell_runs_and_draws(monkeypatch):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'mambairv2[plots]'")
+    pytest.importorskip("matplotlib", reason=f"matplotlib is not installed: {install_extra('plots')}")
     from matplotlib.figure import Figure
 
     monkeypatch.chdir(ROOT / "examples")

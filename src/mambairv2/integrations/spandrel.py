@@ -1,7 +1,7 @@
 """The architecture for spandrel, by which chaiNNer, ComfyUI and others load weights.
 
 Call `install()` once; then `spandrel.ModelLoader().load_from_file("mambairv2_lightSR_x2.pth")` loads published and our
-files. It is `pip install 'mambairv2[spandrel]'`.
+files. It comes with the extra `spandrel`.
 """
 
 from __future__ import annotations
