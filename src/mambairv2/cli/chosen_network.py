@@ -17,7 +17,7 @@ from mambairv2.weights.read_config import read_config
 
 if TYPE_CHECKING:
     from mambairv2.restoration.planning import Tile
-    from mambairv2.restoration.restorer import Restorer
+    from mambairv2.restoration.restorer import Precision, Restorer
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,14 @@ class ChosenNetwork:
     tile: Tile
     overlap: int
     self_ensemble: bool
+    precision: Precision = "float32"
 
     def settings(self) -> dict[str, object]:
         """Return what an output depends on, for the manifest."""
+        # Absent where it is float32, as it is in the manifests of versions that knew no other.
+        precision = {} if self.precision == "float32" else {"precision": self.precision}
         return {
+            **precision,
             "weights": f"sha256:{sha256(find_weights(self.weights))}",
             "tile": self.tile,
             "overlap": self.overlap,
@@ -59,11 +63,24 @@ class ChosenNetwork:
         from mambairv2.restoration.restorer import Restorer
 
         keep_freed_memory()
-        return Restorer(self.weights, device, tile=self.tile, overlap=self.overlap, self_ensemble=self.self_ensemble)
+        return Restorer(
+            self.weights,
+            device,
+            tile=self.tile,
+            overlap=self.overlap,
+            self_ensemble=self.self_ensemble,
+            dtype=self.precision,
+        )
 
 
 def choose_network(
-    weights: str | None, task: TaskName, scale: int | None, tile: Tile, overlap: int, self_ensemble: bool
+    weights: str | None,
+    task: TaskName,
+    scale: int | None,
+    tile: Tile,
+    overlap: int,
+    self_ensemble: bool,
+    precision: Precision = "float32",
 ) -> ChosenNetwork:
     """Check that weights, scale and tiles fit together, by the configuration in the weights file.
 
@@ -76,7 +93,7 @@ def choose_network(
         raise ValueError(f"{name} enlarges by {config.upscale}, not by --scale {scale}")
     Grid((1, 1), config.upscale, tile if isinstance(tile, int) else None, overlap, config.window_size)
     mark = f"_x{config.upscale}" if config.upscale > 1 else "_restored" if weights else f"_{task}"
-    return ChosenNetwork(name, mark, tile, overlap, self_ensemble)
+    return ChosenNetwork(name, mark, tile, overlap, self_ensemble, precision)
 
 
 def _rehearse(load: Callable[[], object]) -> None:

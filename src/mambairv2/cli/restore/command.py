@@ -34,6 +34,7 @@ def restore(
     overlap: Annotated[int, options.Overlap] = 16,
     whole: Annotated[bool, options.Whole] = False,
     self_ensemble: Annotated[bool, options.Ensemble] = False,
+    precision: Annotated[Literal["float32", "bfloat16", "float16"], options.Precision] = "float32",
     extension: Annotated[str | None, options.Extension] = None,
     quality: Annotated[int, options.Quality] = 95,
     compression: Annotated[int, options.Compression] = 6,
@@ -85,7 +86,7 @@ def restore(
             if whole and tile is not None:
                 raise ValueError("--tile and --whole contradict each other; give one of them")
             side: Tile = "whole" if whole else "auto" if tile is None else tile
-            network = choose_network(weights, task, scale, side, overlap, self_ensemble)
+            network = choose_network(weights, task, scale, side, overlap, self_ensemble, precision)
             naming = Naming(output, network.mark, suffix, f".{extension.lstrip('.').lower()}" if extension else None)
             plan = plan_run(inputs, naming, network, reading, existing, recursive=recursive, manifest=manifest)
             if engine == "ray" and any(plan.streams):

@@ -42,6 +42,10 @@ Ensemble = typer.Option(
     help="Average over eight rotations and reflections. Slightly better, 8 times slower.",
     rich_help_panel=_NETWORK,
 )
+Precision = typer.Option(
+    help="What the network computes in. Half precision saves memory on a GPU; on a CPU it is slower.",
+    rich_help_panel=_NETWORK,
+)
 
 Extension = typer.Option(
     "--format", help="Format of outputs: png, jpg, webp or tif. Default: that of the input.", rich_help_panel=_WRITING

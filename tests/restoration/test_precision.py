@@ -1,0 +1,58 @@
+"""Half precision: restorations stay close to those in float32, whatever they are asked by."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mambairv2.cli.main import app
+from mambairv2.restoration.restorer import Restorer
+from small_weights import save_tiny
+from stand_in import load, picture, pixels
+
+HALF = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("weights") / "w.safetensors")
+
+
+@HALF
+@pytest.mark.parametrize("options", [{}, {"tile": 64}, {"self_ensemble": True}], ids=str)
+def test_half_precision_is_close(weights, dtype, options):
+    image = pixels(70, 50, 3)
+    exact = Restorer(weights, "cpu", **options).restore(image)
+    half = Restorer(weights, "cpu", dtype=dtype, **options)
+    assert next(half.model.parameters()).dtype == getattr(torch, dtype)
+    found = half.restore(image)
+    assert (found.dtype, found.shape) == (exact.dtype, exact.shape)
+    assert 0 < np.abs(found.astype(int) - exact).max() <= 4 or dtype == "float16"
+    assert np.abs(found.astype(int) - exact).max() <= 4
+
+
+def test_a_network_keeps_its_dtype_unless_another_is_asked_for(weights):
+    network = Restorer(weights, "cpu", dtype="bfloat16").model
+    assert next(Restorer(network, "cpu").model.parameters()).dtype == torch.bfloat16
+    assert next(Restorer(network, "cpu", dtype="float32").model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8", "half"])
+def test_other_dtypes_are_refused(weights, dtype):
+    with pytest.raises(ValueError, match=f"dtype is one of float32, bfloat16, float16, got '{dtype}'"):
+        Restorer(weights, "cpu", dtype=dtype)
+
+
+@HALF
+def test_the_command_restores_in_half_precision_and_records_it(tmp_path, weights, dtype):
+    picture(20, 30, 3).pngsave(str(tmp_path / "a.png"))
+    command = ["restore", str(tmp_path / "a.png"), "--weights", str(weights), "--precision", dtype]
+    record = ["--manifest", str(tmp_path / "record.jsonl")]
+    done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "b.png"), *record])
+    assert done.exit_code == 0, done.output
+    expected = Restorer(weights, "cpu", dtype=dtype).restore(tmp_path / "a.png")
+    assert np.array_equal(load(tmp_path / "b.png").numpy(), expected)
+    assert f'"precision": "{dtype}"' in (tmp_path / "record.jsonl").read_text()
+    assert json.loads((tmp_path / "record.jsonl").read_text().splitlines()[0])
