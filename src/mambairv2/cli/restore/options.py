@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mambairv2.files.names import shown
+
 _MANY, _WRITING, _NETWORK = "Many files", "Outputs", "Network"
 
 Inputs = Annotated[
@@ -85,7 +87,7 @@ Workers = typer.Option(
 
 def _known_device(device: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", device):
-        raise typer.BadParameter(f"unknown device {device}; choose auto, cpu, cuda or cuda:1")
+        raise typer.BadParameter(f"unknown device {shown(device)}; choose auto, cpu, cuda or cuda:1")
     return device
 
 
