@@ -7,6 +7,8 @@ python benchmarks/pictures_of_pages.py web
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,12 +39,31 @@ def take_try(site: Path) -> None:
         keep(page.locator("article").screenshot(), "try")
 
 
+def take_web() -> None:
+    """The page of `mambairv2 web`, after the example."""
+    command = [sys.executable, "-m", "mambairv2.cli", "web"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, chromium() as page:
+        assert server.stdout is not None
+        page.goto(server.stdout.readline().split()[0])
+        page.click("#example")
+        page.wait_for_function("document.querySelector('#files').textContent.includes('coffee')")
+        page.click("#start")
+        page.wait_for_selector("#results a[download]", timeout=PATIENCE)
+        page.wait_for_selector("#slider img", timeout=PATIENCE)
+        page.wait_for_timeout(2000)
+        keep(page.screenshot(full_page=True), "web")
+        server.send_signal(signal.SIGINT)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", choices=["try", "web"])
     parser.add_argument("--site", type=Path, default=ROOT / "build" / "site")
     options = parser.parse_args()
-    take_try(options.site)
+    if options.page == "try":
+        take_try(options.site)
+    else:
+        take_web()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mambairv2.cli.exits import USAGE, telling
+from mambairv2.cli.streams import say
 
 
 def export(
@@ -37,4 +38,4 @@ def export(
 
         difference = to_onnx(weights, target, precision=precision)
         size = target.stat().st_size / 1e6
-        print(f"{weights} -> {target}  {size:.1f} MB, {precision}, within {difference:.0e} of PyTorch")
+        say(f"{weights} -> {target}  {size:.1f} MB, {precision}, within {difference:.0e} of PyTorch")

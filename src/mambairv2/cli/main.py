@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mambairv2.cli import data, export, info, models, train
+from mambairv2.cli import data, export, info, models, train, web
 from mambairv2.cli.analyze import app as analyze
 from mambairv2.cli.check import command as check
 from mambairv2.cli.measuring import evaluate, reproduce
@@ -79,6 +79,7 @@ app.command(cls=_Command)(export.export)
 app.command(cls=_Command)(train.train)
 app.command(cls=_Command)(evaluate.evaluate)
 app.command(cls=_Command)(reproduce.reproduce)
+app.command(cls=_Command)(web.web)
 _data = typer.Typer(help="Training images.", no_args_is_help=True)
 _data.command(cls=_Command)(data.check)
 app.add_typer(_data, name="data")
