@@ -12,9 +12,9 @@ from folder_runs import fill, outputs
 
 from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import Reading
+from mambairv2.installation import install_extra
 from mambairv2.restoration.restorer import Restorer
 from stand_in import StandIn, picture
-from mambairv2.installation import install_extra
 
 
 class Deadly(StandIn):

@@ -2,10 +2,10 @@
 
 import pytest
 
+from mambairv2.installation import install_extra
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.save import save_model
-from mambairv2.installation import install_extra
 
 card = pytest.importorskip("card", reason=f"needs matplotlib: {install_extra('plots')}", exc_type=ImportError)
 
