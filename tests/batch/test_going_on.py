@@ -62,6 +62,18 @@ def test_other_settings_replace_only_when_asked_and_are_not_taken_for_the_first(
     assert outputs(out) == other
 
 
+def test_what_a_version_without_a_margin_made_is_not_taken_for_ours(photos, tmp_path, run):
+    out, manifest = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
+    run(photos, "-o", out)
+    text = manifest.read_text()
+    assert text.count(', "margin": true') == 4  # of the run and of three files
+    manifest.write_text(text.replace(', "margin": true', ""))
+    code, _, errors = run(photos, "-o", out)
+    assert (code, len(errors)) == (2, 1)
+    assert "already exists; pass --overwrite or --skip-existing" in errors[0]
+    assert run(photos, "-o", out, "--overwrite")[1] == "3 restored, 0 skipped, 0 failed"
+
+
 @pytest.mark.parametrize("fresh", [[], ["--fresh"]])
 def test_an_output_replaced_before_a_kill_that_the_manifest_missed_is_ours(photos, tmp_path, run, fresh):
     """The kill comes between the output's renaming and its line; then the input changes once more."""

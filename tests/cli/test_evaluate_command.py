@@ -36,7 +36,13 @@ def test_the_command(sets, tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "| One" in result.output
-    assert len(json.loads((tmp_path / "out" / "all.json").read_text())["results"][0]["images"]) == 1
+    told = json.loads((tmp_path / "out" / "all.json").read_text())
+    assert len(told["results"][0]["images"]) == 1
+    assert "margin" not in result.stdout
+    result = CliRunner().invoke(app, [*arguments, "--margin"])
+    assert "with the margin of restore" in result.stdout
+    with_margin = json.loads((tmp_path / "out" / "all.json").read_text())
+    assert with_margin["results"][0]["images"] != told["results"][0]["images"]
 
 
 @pytest.mark.parametrize(

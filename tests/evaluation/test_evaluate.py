@@ -71,17 +71,29 @@ def test_denoising_and_jpeg_compare_all_channels(sets):
 @pytest.mark.parametrize("ensemble", [False, True])
 @pytest.mark.parametrize("tile", [0, 32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_is_measured_is_what_restoration_gives(tmp_path, channels, tile, ensemble):
-    """Tiles, their overlap, grey through a colour network and self-ensemble are those of `restore`."""
+@pytest.mark.parametrize("margin", [False, True])
+def test_what_is_measured_is_what_restoration_gives(tmp_path, channels, tile, ensemble, margin):
+    """Tiles, their overlap, grey through a colour network, self-ensemble and margin are those of `restore`."""
     torch.manual_seed(0)
     network = MambaIRv2(TINY).eval()
     write(tmp_path / "set" / "a.png", picture_of(100, 120, channels))
-    (result,) = evaluate(network, Plan(tmp_path, "sr", 2, ("set",), tile=tile, ensemble=ensemble))
+    (result,) = evaluate(network, Plan(tmp_path, "sr", 2, ("set",), tile=tile, ensemble=ensemble, margin=margin))
     (case,) = cases(tmp_path / "set", Protocol("sr", 2))
     assert case.target.shape == (100, 120, channels)
-    restorer = Restorer(network, "cpu", tile=tile or "whole", self_ensemble=ensemble)
+    restorer = Restorer(network, "cpu", tile=tile or "whole", self_ensemble=ensemble, margin=margin)
     restored = restorer.restore((case.input * 255).round().astype(np.uint8))
     assert result.scores[0].psnr == psnr(restored, case.target, "y", 2)
+
+
+def test_figures_are_without_a_margin_unless_it_is_asked_for(tmp_path):
+    """So that they are those of the published protocol: the network alone, on the image alone."""
+    network = MambaIRv2(TINY).eval()
+    write(tmp_path / "set" / "a.png", picture_of(40, 40, 3))
+    alone = evaluate_set(whole_images(network), tmp_path / "set", Protocol("sr", 2))[0].psnr
+    (plain,) = evaluate(network, Plan(tmp_path, "sr", 2, ("set",)))
+    (margined,) = evaluate(network, Plan(tmp_path, "sr", 2, ("set",), margin=True))
+    assert plain.scores[0].psnr == alone
+    assert margined.scores[0].psnr != alone
 
 
 def test_noise_beyond_black_and_white_reaches_the_network(tmp_path):

@@ -49,7 +49,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 
 def test_tiles_are_planned_from_free_memory(monkeypatch):
     one = restorer()
-    for free, tile in [(None, 256), (10**12, 256), (25 * 2**20, 80), (0, 64)]:
+    for free, tile in [(None, 256), (10**12, 256), (30 * 2**20, 80), (0, 64)]:
         monkeypatch.setattr(planning, "free_memory", lambda device, free=free: free)
         assert one.plan((1000, 1000)).tile == tile
     assert restorer(tile=96).plan((1000, 1000)).tile == 96

@@ -43,6 +43,7 @@ class ChosenNetwork:
             "tile": self.tile,
             "overlap": self.overlap,
             "self_ensemble": self.self_ensemble,
+            "margin": True,
         }
 
     def load(self, device: str) -> Restorer:

@@ -19,6 +19,7 @@ from mambairv2.evaluation.protocol import Protocol, cases
 from mambairv2.images.arrays import Pixels, quantise
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import restore_channels
+from mambairv2.restoration.planning import Tile
 from mambairv2.restoration.restorer import Restorer
 
 Restore = Callable[[Tensor], Tensor]
@@ -51,7 +52,7 @@ class Result:
 
 
 def whole_images(network: MambaIRv2) -> Restore:
-    """Let a network restore whole images as `Restorer` does, on the device it is on and in the mode it is in.
+    """Let a network restore whole images as `Restorer` does without its margin, on its device and in its mode.
 
     Not in inference mode: a network that is being trained may keep what it computes on the way.
     """
@@ -115,7 +116,8 @@ def mean(scores: list[Score]) -> Score:
 
 def _restore(model: MambaIRv2, plan: Plan) -> Restore:
     device = next(model.parameters()).device
-    return Restorer(model, device, tile=plan.tile or "whole", self_ensemble=plan.ensemble).infer
+    tile: Tile = plan.tile or "whole"
+    return Restorer(model, device, tile=tile, self_ensemble=plan.ensemble, margin=plan.margin).infer
 
 
 def in_turn(first: Restore, second: Restore) -> Restore:
@@ -131,9 +133,9 @@ def evaluate(
 ) -> list[Result]:
     """Measure a network, or the baseline alone, by a plan; `seen` is called with every image's score.
 
-    first: a network that runs before, as if `mambairv2 restore` ran twice. The networks are run by `Restorer`, so that
-    what is measured is what `mambairv2 restore` gives. Raises FileNotFoundError for missing test sets and ValueError
-    for a tile that is none.
+    first: a network that runs before, as if `mambairv2 restore` ran twice. The networks are run by `Restorer`, and
+    with the margin of the plan, what is measured is what `mambairv2 restore` gives. Raises FileNotFoundError for
+    missing test sets and ValueError for a tile that is none.
     """
     restore: Restore | None = None
     light = True

@@ -32,6 +32,8 @@ class Plan:
     """Only the first images of each set."""
     inputs: Path | None = None
     """Ready-made inputs of the test sets, in place of the task's damage; see `Protocol`."""
+    margin: bool = False
+    """Whether images get the mirrored margin that `restore` gives them; published figures are without."""
 
     def protocols(self) -> list[Protocol]:
         """Return one protocol a level, or one for ready-made inputs."""

@@ -23,7 +23,22 @@ def bleed(color: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
 def enlarge(alpha: pyvips.Image, scale: int, samples: str) -> pyvips.Image:
     """Return alpha at the size and depth of the output, by bicubic interpolation, clipped to its range."""
     factor = peak(DEPTHS[samples]) / peak(DEPTHS[alpha.format])
-    large = alpha.cast("float").resize(scale, kernel="cubic") * factor
+    large = _bicubic(alpha.cast("float"), scale) * factor
     if samples == "float":
         return (large < 0).ifthenelse(0, (large > 1).ifthenelse(1, large)).cast("float")
     return large.rint().cast(samples)
+
+
+def _bicubic(image: pyvips.Image, scale: int) -> pyvips.Image:
+    """Enlarge by bicubic interpolation, centre on centre as the network does; `resize` is half a pixel off."""
+    if scale == 1:
+        return image
+    shift = (scale - 1) / (2 * scale)
+    return image.affine(
+        [scale, 0, 0, scale],
+        interpolate=pyvips.Interpolate.new("bicubic"),
+        oarea=[0, 0, image.width * scale, image.height * scale],
+        idx=shift,
+        idy=shift,
+        extend="copy",
+    )

@@ -34,8 +34,8 @@ class Forecaster:
         pixels = len(pages) * first.size[0] * first.size[1]
         if self._pace is None and pixels >= MEASURED:
             self._pace = self._measure_pace()
-        # Pixels that neighbours share are restored twice.
-        work = sum(r.stop - r.start for r in grid.rows) * sum(c.stop - c.start for c in grid.columns)
+        # Pixels that neighbours share are restored twice, and the margin is restored too.
+        work = sum(r.stop - r.start for r in grid.seen_rows) * sum(c.stop - c.start for c in grid.seen_columns)
         seconds = None if self._pace is None else len(pages) * work * self._pace
         memory, free = self._planner.working_memory(grid), free_memory(self._planner.device)
         if self._planner.device.type == "cpu":

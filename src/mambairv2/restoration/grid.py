@@ -1,11 +1,15 @@
-"""Where the tiles of an image lie. Needs no torch.
+"""Where the tiles of an image lie, and how far the network sees beyond its edges. Needs no torch.
 
-Tiles start at multiples of the attention window, so that windows lie as they do in the whole image.
+Tiles start at multiples of the attention window, so that windows lie as they do in the whole image. So does the margin:
+windows lie as they do without one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+LEAST_MARGIN = 8
+"""Input pixels of a margin at least: what zero padding does wrong reaches that far."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Grid:
     overlap: int = 16
     """Input pixels that neighbours share at least, a multiple of `window`."""
     window: int = 16
+    margin: bool = False
+    """Whether the network sees a margin beyond the edges of the image. It comes on top of `tile`."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -42,10 +48,36 @@ class Grid:
         return spans(self.size[1], self.tile, self.overlap, self.window)
 
     @property
+    def seen_rows(self) -> list[slice]:
+        """Row ranges that the network sees; with a margin they begin below 0 and end below the image."""
+        return [self._seen(span, self.size[0]) for span in self.rows]
+
+    @property
+    def seen_columns(self) -> list[slice]:
+        """Column ranges that the network sees; with a margin they begin below 0 and end beyond the image."""
+        return [self._seen(span, self.size[1]) for span in self.columns]
+
+    @property
     def largest(self) -> tuple[int, int]:
         """Height and width of the largest tile: the first."""
         row, column = self.rows[0], self.columns[0]
         return row.stop, column.stop
+
+    @property
+    def largest_seen(self) -> tuple[int, int]:
+        """Height and width of the largest tile with its margin."""
+        height, width = (max(span.stop - span.start for span in spans) for spans in (self.seen_rows, self.seen_columns))
+        return height, width
+
+    def _seen(self, span: slice, size: int) -> slice:
+        """Add the margin: whole windows before the image, and after it what completes a window."""
+        if not self.margin:
+            return span
+        before = -(-LEAST_MARGIN // self.window) * self.window
+        start = span.start - before if span.start == 0 else span.start
+        if span.stop < size:
+            return slice(start, span.stop)
+        return slice(start, start + -(-(size - start + LEAST_MARGIN) // self.window) * self.window)
 
 
 def spans(size: int, tile: int | None, overlap: int, window: int) -> list[slice]:

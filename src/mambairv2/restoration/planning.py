@@ -14,7 +14,7 @@ from mambairv2.restoration.memory import free_memory, out_of_memory, return_free
 
 Tile = int | Literal["auto", "whole"]
 """Largest side of a tile in input pixels, a multiple of 16; `auto` is `TILE`, less if memory is short; `whole` never
-tiles."""
+tiles. The margin at the edges of the picture comes on top."""
 Result = TypeVar("Result")
 TILE = 256
 """Largest side of a tile unless memory is short. It is fixed, so that every machine gives the same image."""
@@ -28,10 +28,10 @@ SHARE = 0.7
 class Planner:
     """Plans the tiles for a network on a device. Raises ValueError for a tile or an overlap out of range."""
 
-    def __init__(self, model: MambaIRv2, device: torch.device, tile: Tile, overlap: int) -> None:
+    def __init__(self, model: MambaIRv2, device: torch.device, tile: Tile, overlap: int, margin: bool) -> None:
         if tile not in ("auto", "whole") and not isinstance(tile, int):
             raise ValueError(f"tile must be auto, whole or a number of pixels, got {tile!r}")
-        self.model, self.device, self.tile, self.overlap = model, device, tile, overlap
+        self.model, self.device, self.tile, self.overlap, self.margin = model, device, tile, overlap, margin
         self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
 
     def plan(self, size: tuple[int, int]) -> Grid:
@@ -61,7 +61,7 @@ class Planner:
 
     def working_memory(self, grid: Grid) -> int:
         """Return the bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""
-        height, width = grid.largest
+        height, width = grid.largest_seen
         scale = self.model.config.upscale
         network = int(height * width * bytes_per_pixel(self.model))
         rows = 3 * height * grid.size[1] * scale**2 * 3 * 4  # blended, scaled and rounded; float32
@@ -79,4 +79,4 @@ class Planner:
 
     def _grid(self, size: tuple[int, int], tile: int | None) -> Grid:
         config = self.model.config
-        return Grid(size, config.upscale, tile, self.overlap, config.window_size)
+        return Grid(size, config.upscale, tile, self.overlap, config.window_size, self.margin)

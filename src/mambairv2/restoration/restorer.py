@@ -47,11 +47,12 @@ class Restorer:
     """A network on a device, ready to restore images of any size; safe to share between threads.
 
     weights: a packaged name (`sr-x2`), a file (an .onnx file runs on the CPU by ONNX Runtime), or a network (moved
-    there and set to evaluation). device:
-    `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of a tile in input pixels, a
-    multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap: pixels that
-    neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight rotations and reflections of
-    every tile, in eight times the time. dtype: what the network computes in, by default that of the network given, else
+    there and set to evaluation). device: `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of
+    a tile in input pixels, a multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap:
+    pixels that neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight rotations and
+    reflections of every tile, in eight times the time. margin: let the network see the picture mirrored beyond its
+    edges, on top of `tile`, and crop that; False gives the result of the published code, whose zero padding changes
+    flat colours along the border. dtype: what the network computes in, by default that of the network given, else
     float32; half precision takes less memory and is meant for GPUs, on a CPU it is slower.
 
     Raises WeightsError for weights that cannot be used and ValueError for other values out of range.
@@ -65,6 +66,7 @@ class Restorer:
         tile: Tile = "auto",
         overlap: int = OVERLAP,
         self_ensemble: bool = False,
+        margin: bool = True,
         dtype: Precision | None = None,
     ) -> None:
         if dtype not in (None, *get_args(Precision)):
@@ -75,9 +77,9 @@ class Restorer:
         if self.device.type == "cpu":
             make_threads()
         self.model = _network(weights, self.device).to(self.device, getattr(torch, dtype) if dtype else None).eval()
-        self.tile, self.overlap, self.self_ensemble = tile, overlap, self_ensemble
+        self.tile, self.overlap, self.self_ensemble, self.margin = tile, overlap, self_ensemble, margin
         self._tile = SelfEnsemble(self._run) if self_ensemble else self._run
-        self._planner = Planner(self.model, self.device, tile, overlap)
+        self._planner = Planner(self.model, self.device, tile, overlap, margin)
         self._forecaster = Forecaster(self._planner, self._tile)
 
     @property

@@ -30,7 +30,7 @@ class Estimate:
     tiles: int
     """Number of tiles, of all pages."""
     tile: tuple[int, int]
-    """Height and width of the largest tile."""
+    """Height and width of the largest tile, without the margin."""
     memory: int
     """Bytes on the device; on a CPU, all that the process will hold: network, tile, rows in work, image."""
     free: int | None

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from mambairv2.restoration.grid import Grid
+from mambairv2.restoration.margin import Read, crop, read_mirrored
 
-Read = Callable[[slice, slice], Tensor]
-"""Rows and columns of the input to (C, h, w)."""
 Run = Callable[[Tensor], Tensor]
 """(C, h, w) to (C', h·scale, w·scale)."""
 Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all."""
 
-MARGIN = 4
+CUT = 4
 """Input pixels beside a cut that the neighbour decides, where the overlap allows it."""
 
 
@@ -34,36 +33,39 @@ def ramps(ranges: list[slice], scale: int) -> list[Tensor]:
         weight = torch.ones(stop - start, dtype=torch.float64)
         if k > 0:
             shared = ranges[k - 1].stop * scale - start
-            weight[:shared] *= _rise(shared, MARGIN * scale)
+            weight[:shared] *= _rise(shared, CUT * scale)
         if k + 1 < len(ranges):
             shared = stop - ranges[k + 1].start * scale
-            weight[len(weight) - shared :] *= _rise(shared, MARGIN * scale).flip(0)
+            weight[len(weight) - shared :] *= _rise(shared, CUT * scale).flip(0)
         total[start:stop] += weight
         raw.append(weight)
     shares = [weight / total[s.start * scale : s.stop * scale] for s, weight in zip(ranges, raw, strict=True)]
     return [share.float() for share in shares]
 
 
-def _rise(length: int, margin: int) -> Tensor:
-    """Return a ramp from 0 to 1, (length,) float64, flat in the margin at both ends; with its mirror it sums to 1."""
-    margin = min(margin, max(length - 1, 0) // 2)
-    steps = torch.arange(length, dtype=torch.float64) + 0.5 - margin
-    return (steps / max(length - 2 * margin, 1)).clamp(0, 1)
+def _rise(length: int, ends: int) -> Tensor:
+    """Return a ramp from 0 to 1, (length,) float64, flat over `ends` pixels at both ends; its mirror adds up to 1."""
+    ends = min(ends, max(length - 1, 0) // 2)
+    steps = torch.arange(length, dtype=torch.float64) + 0.5 - ends
+    return (steps / max(length - 2 * ends, 1)).clamp(0, 1)
 
 
 def restore_rows(run: Run, read: Read, grid: Grid, progress: Progress | None = None) -> Iterator[Tensor]:
     """Run a network over an image in tiles; yield rows of the output as they are finished, from top to bottom.
 
     Yields (C', n, w·scale) on the CPU, of the dtype of `run`; the n add up to h·scale. Errors of `run`, `read` and
-    `progress` are passed on, so an error raised in `progress` cancels.
+    `progress` are passed on, so an error raised in `progress` cancels. With the margin of the grid, `run` gets tiles
+    that are larger at the edges of the image; nothing of it is yielded.
     """
     scale, rows, columns = grid.scale, grid.rows, grid.columns
+    seen_rows, seen_columns = grid.seen_rows, grid.seen_columns
     down, across = ramps(rows, scale), ramps(columns, scale)
     kept: Tensor | None = None
     for i, row in enumerate(rows):
         band: Tensor | None = None
         for j, column in enumerate(columns):
-            tile = run(read(row, column)).cpu()
+            seen = seen_rows[i], seen_columns[j]
+            tile = crop(run(read_mirrored(read, grid.size, *seen)).cpu(), seen, (row, column), scale)
             if len(rows) == len(columns) == 1:
                 band = tile
             else:

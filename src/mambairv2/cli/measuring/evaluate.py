@@ -91,6 +91,12 @@ def evaluate(
         bool, typer.Option("--self-ensemble", help="Average over eight flips and rotations; takes 8 times as long.")
     ] = False,
     tile: Annotated[int, Tile] = 0,
+    margin: Annotated[
+        bool,
+        typer.Option(
+            "--margin", help="Mirror images beyond their edges, as restore does. Published figures are without."
+        ),
+    ] = False,
     device: Annotated[str, Device] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.", rich_help_panel=REPORTS)] = None,
     csv: Annotated[
@@ -103,7 +109,7 @@ def evaluate(
     """Measure PSNR and SSIM on test sets, beside the baseline and published figures.
 
     Images are damaged and compared as in published papers, and restored as by `restore`, but whole unless --tile is
-    given. Tables go to stdout, a line per image to stderr.
+    given and without its margin unless --margin is. Tables go to stdout, a line per image to stderr.
 
     Exit code: 0, all measured; 1, a mistake, told in one line; 2, an option that does not exist or is out of range.
     """
@@ -133,6 +139,7 @@ def evaluate(
             self_ensemble,
             limit,
             inputs,
+            margin,
         )
         plan.folders()  # test sets that are missing are told before torch is loaded
 
@@ -150,6 +157,7 @@ def evaluate(
             "self_ensemble": self_ensemble,
             "tile": tile,
             "limit": limit,
+            "margin": margin,
         }
         texts = (
             (json, report.to_json(results, about)),
@@ -202,5 +210,6 @@ def _title(weights: str, plan: Plan) -> str:
     parts += ["self-ensemble"] if plan.ensemble else []
     parts += [f"inputs of {plan.inputs}"] if plan.inputs else []
     parts += [f"tiles of {plan.tile}"] if plan.tile else []
+    parts += ["with the margin of restore"] if plan.margin else []
     parts += [f"first {plan.limit} of each set: not comparable with published figures"] if plan.limit else []
     return ", ".join(parts)
