@@ -18,6 +18,7 @@ from run_python import ENVIRONMENT, search_path
 from small_weights import save_tiny
 from stand_in import pixels
 
+
 class Cancelled(BaseException):
     """What ComfyUI raises when its cancel button was pressed."""
 

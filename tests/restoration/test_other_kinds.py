@@ -3,8 +3,8 @@
 import io
 
 import numpy as np
-import pyvips
 import pytest
+import pyvips
 from PIL import Image, ImageCms
 
 from mambairv2.images.errors import ImageError
@@ -157,5 +157,5 @@ def test_text_files_are_refused():
 def test_progress_is_told_and_cancels_for_all_kinds():
     for image in (Image.fromarray(RGB), encoded("PNG"), io.BytesIO(encoded("PNG"))):
         told = []
-        restorer().restore(image, lambda *counts: told.append(counts))
+        restorer().restore(image, lambda *counts, told=told: told.append(counts))
         assert told == [(1, 1)]

@@ -114,11 +114,13 @@ class Restorer:
         """Restore one image, or a batch in a tensor.
 
         image: an array (h, w) or (h, w, C), a tensor (C, h, w) or (B, C, h, w), a path to an image file, its content
-        as bytes or as an open file, or an image of Pillow (`other_kinds.restore_pillow` says which modes). C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in
-        [0, 1]. progress: called with tiles done and tiles in all; what it raises cancels.
+        as bytes or as an open file, or an image of Pillow (`other_kinds.restore_pillow` says which modes). C is 1
+        (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in [0, 1].
+        progress: called with tiles done and tiles in all; what it raises cancels.
 
         Returns the same kind, layout and dtype, scaled in height and width; for a path, an array (h, w, C) of
-        the file's depth; for bytes and open files, a file of the same format, or PNG. Integers are rounded to nearest, floats clipped to [0, 1]. Raises ImageError for a
+        the file's depth; for bytes and open files, a file of the same format, or PNG. Integers are rounded to
+        nearest, floats clipped to [0, 1]. Raises ImageError for a
         file that cannot be read, ValueError for other shapes and dtypes, TypeError for other kinds of images,
         MemoryError when no tile is small enough, FloatingPointError when the network gives NaN or infinity.
         """

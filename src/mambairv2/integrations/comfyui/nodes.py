@@ -30,7 +30,7 @@ class LoadMambaIRv2:
     DESCRIPTION = "Loads MambaIRv2 weights: packaged ones, or a file in models/upscale_models."
 
     @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802  (the name is ComfyUI's)
+    def INPUT_TYPES(cls) -> Inputs:
         """Return the inputs, as ComfyUI asks for them."""
         files = list(importlib.import_module("folder_paths").get_filename_list(_FOLDER))
         return {"required": {"weights": ([*pretrained(), *files],)}}
@@ -58,15 +58,13 @@ class RestoreMambaIRv2:
     }
 
     @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:
         """Return the inputs, as ComfyUI asks for them."""
         ensemble = {"default": False, "tooltip": "Average over eight rotations and reflections; 8 times slower."}
         inputs: dict[str, tuple[object, ...]] = {"network": (_NETWORK,), "image": ("IMAGE",)}
         return {"required": {**inputs, "tile": ("INT", cls.TILE), "self_ensemble": ("BOOLEAN", ensemble)}}
 
-    def restore(
-        self, network: MambaIRv2, image: Tensor, tile: int = 0, self_ensemble: bool = False
-    ) -> tuple[Tensor]:
+    def restore(self, network: MambaIRv2, image: Tensor, tile: int = 0, self_ensemble: bool = False) -> tuple[Tensor]:
         """Return the restored images, (B, h·scale, w·scale, 3).
 
         image: (B, h, w, C) in [0, 1]; alpha is left out, and what lies outside the range is clipped to it. Raises
