@@ -206,7 +206,9 @@ def test_an_upload_that_is_too_large_is_refused(server):
 def test_a_picture_of_every_kind_has_previews(tmp_path):
     from mambairv2.web.previews import previews
 
-    for number, (channels, dtype, suffix) in enumerate([(1, "uint16", "tif"), (3, "uint8", "jpg"), (3, "uint16", "png")]):
+    for number, (channels, dtype, suffix) in enumerate(
+        [(1, "uint16", "tif"), (3, "uint8", "jpg"), (3, "uint16", "png")]
+    ):
         (tmp_path / str(number)).mkdir()
         source, target = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
         picture(20, 30, channels, dtype).write_to_file(str(source))
