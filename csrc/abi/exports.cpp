@@ -6,6 +6,7 @@
 #include <new>
 
 #include "abi/table.h"
+#include "base/processor.h"
 
 namespace portable {
 extern const mir::Table table;
@@ -31,10 +32,9 @@ Choice choose() {
     const char *wanted = std::getenv("MAMBAIRV2_ISA");
 #ifdef MIR_X86
     auto allowed = [&](const char *name) { return !wanted || !*wanted || std::strcmp(wanted, name) == 0; };
-    if (allowed("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
-        return {"avx512", &avx512::table};
-    if ((allowed("avx2") || allowed("avx512")) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return {"avx2", &avx2::table};
+    const mir::Processor has;
+    if (allowed("avx512") && has.avx512) return {"avx512", &avx512::table};
+    if ((allowed("avx2") || allowed("avx512")) && has.avx2) return {"avx2", &avx2::table};
 #endif
     (void)wanted;
     return {"portable", &portable::table};
