@@ -39,8 +39,25 @@ alone = scan(1)
 """
 
 SAME_ON_ANY_NUMBER = """
-for threads in (2, 3, 4, 2):
+for threads in (2, 3, 4, 7, 16, 2):
     assert torch.equal(scan(threads), alone), threads
+"""
+
+EVERY_KERNEL = """
+from mambairv2.ops.self_check.cases import cases
+from mambairv2.ops.self_check.comparison import _tensors
+
+
+def results(threads):
+    torch.set_num_threads(threads)
+    chosen = [case for case in cases() if "native" in case.backends]
+    return [_tensors(case, "native", {k: v.clone() for k, v in case.values.items()}) for case in chosen]
+
+
+truth = results(1)
+for threads in (2, 3, 4, 7, 16):
+    for found, expected in zip(results(threads), truth, strict=True):
+        assert all(torch.equal(found[name], expected[name]) for name in expected), (threads, list(expected))
 """
 
 THREADS_STAY = """
@@ -115,7 +132,7 @@ pools = pytest.mark.parametrize("own", ["", "1"], ids=["openmp", "own"])
 
 
 @pools
-@pytest.mark.parametrize("script", [SAME_ON_ANY_NUMBER, THREADS_STAY, SEVERAL_CALLERS])
+@pytest.mark.parametrize("script", [SAME_ON_ANY_NUMBER, EVERY_KERNEL, THREADS_STAY, SEVERAL_CALLERS])
 def test_pool(script, own):
     run(script, MAMBAIRV2_OWN_POOL=own)
 
