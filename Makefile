@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+WHEEL_TOOLS := build/wheels/venv
 SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*/*)
 
-.PHONY: always demo test test-extras lint types docs kernel clean
+.PHONY: always demo test test-extras test-wheels wheels lint types docs kernel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -17,6 +18,15 @@ test: $(VENV)/.installed-test
 # What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed.
 test-extras: $(VENV)/.installed-dev
 	MAMBAIRV2_CLUSTER=1 $(BIN)/python -m pytest --skipped-before
+
+# A wheel for each platform, kernels inside, compiled here by zig. The tools have a venv of their own, which needs no PyTorch.
+wheels: $(WHEEL_TOOLS)/.installed
+	$(WHEEL_TOOLS)/bin/python tools/wheels/make_wheels.py
+
+# Needs a network. Kernels of other systems run by qemu and Wine, where these are installed.
+test-wheels: wheels $(VENV)/.installed-test
+	@$(INSTALL) -r tools/wheels/requirements.txt
+	MAMBAIRV2_WHEELS=$(CURDIR)/dist $(BIN)/python -m pytest tests/wheels
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -51,6 +61,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) 'mambairv2[dev]'
+	@touch $@
+
+$(WHEEL_TOOLS)/.installed: tools/wheels/requirements.txt
+	@$(PYTHON) -m venv $(WHEEL_TOOLS)
+	@$(WHEEL_TOOLS)/bin/python -m pip install --quiet --constraint constraints.txt -r $<
 	@touch $@
 
 # The installation in place knows modules by their files: install again when a file comes, goes or becomes a folder.

@@ -35,6 +35,7 @@ NOT_RUN = {
     "mambairv2 web": "a server; tests/web runs it",
     "LD_PRELOAD=": "the tests of tests/ops, on a library built with sanitizers; run by hand",
     "clang-format": "changes files",
+    "docker": "needs Docker",
     "MAMBAIRV2_LARGE=1": "needs 8 GB of disk and minutes",
     ".venv/bin/python -m pytest": "these tests",
     "python -m mambairv2.integrations.comfyui": "needs a folder of ComfyUI; tests/integrations runs it",

@@ -16,9 +16,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 OPTION = re.compile(r"--[a-z][a-z-]+")
 OTHERS = {
     *("--standalone", "--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
-    *("--extra-index-url", "--upgrade", "--build"),
+    *("--extra-index-url", "--upgrade", "--build", "--find-links", "--only-binary", "--user", "--rm"),
 }
-"""Options of torchrun, pip and cmake."""
+"""Options of torchrun, pip, cmake and docker."""
 SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests" / f"{name}.py" for name in ("fuzz", "kills", "soak"))]
 FOLDERS = (
     *("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/"),

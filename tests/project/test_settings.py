@@ -43,7 +43,7 @@ def test_workflows_have_what_runners_need(path):
         assert job["runs-on"]
         for step in job["steps"]:
             assert ("uses" in step) != ("run" in step)
-            assert re.search(r"@v\d", step.get("uses", "@v1"))
+            assert re.search(r"@(release/)?v\d", step.get("uses", "@v1"))
 
 
 def test_the_platforms_are_those_that_are_promised():
