@@ -52,7 +52,7 @@ the input and the original. A rule chose them, nobody picked:
 - the first {IMAGES} images of {SET}, each at the next level of noise or JPEG where the task has several;
 - of each image the {SIDE}×{SIDE} pixels at the centre, those where the result is furthest from the original,
   and those where it gains least (or loses most) against bicubic or the damaged input;
-- by PSNR, on luma for super-resolution.
+- by PSNR, on luma for super-resolution and photographs.
 
 Pixels are enlarged {ZOOM} times, without smoothing. The inputs are those of `mambairv2 evaluate` with
 `--sets {SET}`: MATLAB's bicubic, its seed of the noise, its JPEG encoder.

@@ -13,8 +13,9 @@ from folder_runs import fill, outputs
 from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import Reading
 from mambairv2.installation import install_extra
+from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.restorer import Restorer
-from stand_in import StandIn, picture
+from stand_in import StandIn, picture, restorer
 
 
 class Deadly(StandIn):
@@ -96,3 +97,17 @@ def test_a_machine_that_dies_is_done_without(tmp_path, ray):
         cluster.shutdown()
     assert raylet.poll() == -signal.SIGKILL
     assert there == here
+
+
+@pytest.mark.parametrize("photo", [True, False])
+def test_workers_choose_a_network_for_each_file_as_this_process_does(photo):
+    engine = pytest.importorskip("mambairv2.batch.ray_engine", reason="ray is not installed", exc_type=ImportError)
+    first = (("photo-x2", restorer(strength=0.5)) if photo else None), ("sr-x2", restorer(strength=0.5))
+    made = engine.Setup.of(Choosing(*first), "cpu").restorer()
+    assert isinstance(made, Choosing)
+    assert (made.photo and made.photo[0], made.clean[0]) == ("photo-x2" if photo else None, "sr-x2")
+    assert made.clean[1].model is first[1][1].model
+    assert made.clean[1].strength == 0.5
+    alone = engine.Setup.of(first[1][1], "cpu").restorer()
+    assert not isinstance(alone, Choosing)
+    assert alone.strength == 0.5

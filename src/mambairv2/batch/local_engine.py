@@ -12,13 +12,14 @@ from mambairv2.batch.copies import copies_of
 from mambairv2.batch.outcome import Reading, Watcher
 from mambairv2.batch.work import Work
 from mambairv2.batch.work_list import Job
+from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.restorer import Restorer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def restore_here(restorer: Restorer, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
+def restore_here(restorer: Restorer | Choosing, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
     """Restore files one after another; remote ones are copied to and from a scratch folder in the background.
 
     Raises EngineError where such a folder is needed and none can be made.

@@ -15,6 +15,7 @@ from mambairv2.batch.outcome import EngineError, Outcome, Reading, Watcher
 from mambairv2.batch.work import Work
 from mambairv2.batch.work_list import Job
 from mambairv2.files import atomic, storage
+from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.planning import Tile
 from mambairv2.restoration.restorer import Network, Restorer
@@ -33,6 +34,40 @@ class Setup:
     tile: Tile
     overlap: int
     self_ensemble: bool
+    strength: float = 1.0
+    clean: Network | None = None
+    """For clean pictures, where the choice is made for each file."""
+    names: tuple[str, str] | None = None
+    """Of the network and of the one for clean pictures, for the line of each file; None where it does not name them."""
+
+    @classmethod
+    def of(cls, restorer: Restorer | Choosing, device: str) -> Setup:
+        """Return what makes the same restorer on another device."""
+        if isinstance(restorer, Choosing):
+            name, first = restorer.photo or restorer.clean
+            clean = restorer.clean[1].model if restorer.photo else None
+            return replace(cls.of(first, device), clean=clean, names=(name, restorer.clean[0]))
+        r = restorer
+        return cls(r.model, device, r.tile, r.overlap, r.self_ensemble, r.strength)
+
+    def restorer(self) -> Restorer | Choosing:
+        """Make the restorer, on the device."""
+        first = self._restorer(self.model)
+        if self.names is None:
+            return first
+        if self.clean is None:
+            return Choosing(None, (self.names[1], first))
+        return Choosing((self.names[0], first), (self.names[1], self._restorer(self.clean)))
+
+    def _restorer(self, model: Network) -> Restorer:
+        return Restorer(
+            model,
+            self.device,
+            tile=self.tile,
+            overlap=self.overlap,
+            self_ensemble=self.self_ensemble,
+            strength=self.strength,
+        )
 
 
 class Worker:
@@ -40,9 +75,7 @@ class Worker:
 
     def __init__(self, setup: Setup, reading: Reading) -> None:
         keep_freed_memory()
-        self._restorer = Restorer(
-            setup.model, setup.device, tile=setup.tile, overlap=setup.overlap, self_ensemble=setup.self_ensemble
-        )
+        self._restorer = setup.restorer()
         self._reading = reading
         self._scratch = ExitStack().enter_context(atomic.scratch())
 

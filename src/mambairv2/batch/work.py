@@ -13,6 +13,7 @@ from mambairv2.batch.work_list import Job
 from mambairv2.files import storage
 from mambairv2.images.errors import ImageError
 from mambairv2.images.formats import suffix_of
+from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.results import Estimate
 from mambairv2.restoration.tiling import Progress
@@ -46,7 +47,7 @@ class Work:
 
     def restore(
         self,
-        restorer: Restorer,
+        restorer: Restorer | Choosing,
         progress: Progress | None = None,
         planned: Callable[[Estimate], None] | None = None,
     ) -> None:

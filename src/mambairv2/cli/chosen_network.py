@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from mambairv2.cli.streams import say
 from mambairv2.files.storage import sha256
 from mambairv2.restoration.grid import Grid
-from mambairv2.tasks import TaskName, weights_name
-from mambairv2.weights.packaged import find_weights
+from mambairv2.tasks import TASKS, TaskName, weights_name
+from mambairv2.weights.packaged import find_weights, pretrained
 from mambairv2.weights.read_config import read_config
 
 if TYPE_CHECKING:
+    from mambairv2.restoration.choosing import Choosing
     from mambairv2.restoration.planning import Tile
     from mambairv2.restoration.restorer import Precision, Restorer
 
@@ -32,6 +33,11 @@ class ChosenNetwork:
     overlap: int
     self_ensemble: bool
     precision: Precision = "float32"
+    strength: float = 1.0
+    clean: str | None = None
+    """Packaged weights for clean pictures, where the choice is made for each file; None where `weights` are for all."""
+    by_default: bool = False
+    """Whether nobody asked for these weights, so that the line of each file names them."""
 
     def settings(self) -> dict[str, object]:
         """Return what an output depends on, for the manifest."""
@@ -44,9 +50,11 @@ class ChosenNetwork:
             "overlap": self.overlap,
             "self_ensemble": self.self_ensemble,
             "margin": True,
+            **({"strength": self.strength} if self.strength != 1 else {}),
+            **({"clean": f"sha256:{sha256(find_weights(self.clean))}"} if self.clean else {}),
         }
 
-    def load(self, device: str) -> Restorer:
+    def load(self, device: str) -> Restorer | Choosing:
         """Load torch and the network; a line on stderr says where the device does without its fast kernels.
 
         Raises WeightsError for weights that are damaged, ValueError for a device that is not there, and MemoryError.
@@ -57,44 +65,60 @@ class ChosenNetwork:
 
         if note := slow_note(restorer.device.type):
             say(note, sys.stderr)
-        return restorer
+        if not self.by_default:
+            return restorer
+        from mambairv2.restoration.choosing import Choosing
 
-    def _load(self, device: str) -> Restorer:
+        if self.clean is None:
+            return Choosing(None, (self.weights, restorer))
+        return Choosing((self.weights, restorer), (self.clean, self._load(device, self.clean)))
+
+    def _load(self, device: str, weights: str | None = None) -> Restorer:
         from mambairv2.restoration.memory import keep_freed_memory
         from mambairv2.restoration.restorer import Restorer
 
         keep_freed_memory()
         return Restorer(
-            self.weights,
+            weights or self.weights,
             device,
             tile=self.tile,
             overlap=self.overlap,
             self_ensemble=self.self_ensemble,
             dtype=self.precision,
+            strength=self.strength,
         )
 
 
 def choose_network(
     weights: str | None,
-    task: TaskName,
+    task: TaskName | None,
     scale: int | None,
     tile: Tile,
     overlap: int,
     self_ensemble: bool,
     precision: Precision = "float32",
+    strength: float = 1.0,
 ) -> ChosenNetwork:
     """Check that weights, scale and tiles fit together, by the configuration in the weights file.
 
     Torch is loaded for a .pth only, which has no header to read. Raises WeightsError for weights that are missing or of
     another network, ValueError for a scale that the task or the weights do not have and for tiles that do not fit.
+    Without weights and task the packaged weights are taken for photographs, and beside them those for clean pictures;
+    where there are none for photographs at this scale, those for clean pictures alone.
     """
-    name = weights or weights_name(task, scale)
+    by_default, clean = weights is None and task is None, None
+    if by_default:
+        known = scale in (None, *TASKS["photo"].scales) and weights_name("photo", scale) in pretrained()
+        task = "photo" if known else "sr"
+        if known and scale in (None, *TASKS["sr"].scales):
+            clean = weights_name("sr", scale)
+    name = weights or weights_name(task or "sr", scale)
     config = read_config(name)
     if scale is not None and scale != config.upscale:
         raise ValueError(f"{name} enlarges by {config.upscale}, not by --scale {scale}")
     Grid((1, 1), config.upscale, tile if isinstance(tile, int) else None, overlap, config.window_size)
     mark = f"_x{config.upscale}" if config.upscale > 1 else "_restored" if weights else f"_{task}"
-    return ChosenNetwork(name, mark, tile, overlap, self_ensemble, precision)
+    return ChosenNetwork(name, mark, tile, overlap, self_ensemble, precision, strength, clean, by_default)
 
 
 def _rehearse(load: Callable[[], object]) -> None:

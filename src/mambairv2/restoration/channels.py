@@ -1,11 +1,14 @@
-"""Images whose channels are not the network's: grey through a colour network, colour through a grey one."""
+"""Images whose channels are not the network's, grey or colour; and a plain enlargement to blend results with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mambairv2.images.degradation.resizing import resample
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in luma (BT.601)."""
@@ -28,3 +31,12 @@ def restore_channels(network: Callable[[Tensor], Tensor], channels: int, scale: 
 
 def _enlarged(image: Tensor, scale: int) -> Tensor:
     return F.interpolate(image, scale_factor=scale, mode="bicubic") if scale > 1 else image
+
+
+def plainly_enlarged(image: Tensor, scale: int) -> Tensor:
+    """Enlarge (C, h, w) in float32 on the CPU by Lanczos to (C, h·scale, w·scale); ×1 gives the image itself."""
+    if scale == 1:
+        return image.float()
+    pixels = image.float().permute(1, 2, 0).numpy()
+    enlarged = resample(pixels, (pixels.shape[0] * scale, pixels.shape[1] * scale), "lanczos")
+    return torch.from_numpy(enlarged).permute(2, 0, 1)

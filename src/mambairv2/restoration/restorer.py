@@ -21,7 +21,7 @@ from mambairv2.images.picture import Picture
 from mambairv2.images.reading import from_array, open_pages, open_picture
 from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
-from mambairv2.restoration.channels import restore_channels
+from mambairv2.restoration.channels import plainly_enlarged, restore_channels
 from mambairv2.restoration.device import make_threads, pick_device
 from mambairv2.restoration.forecast import Forecaster
 from mambairv2.restoration.grid import Grid
@@ -54,6 +54,8 @@ class Restorer:
     edges, on top of `tile`, and crop that; False gives the result of the published code, whose zero padding changes
     flat colours along the border. dtype: what the network computes in, by default that of the network given, else
     float32; half precision takes less memory and is meant for GPUs, on a CPU it is slower.
+    strength: share of the network in the result, from 0 to 1; the rest is a plain enlargement (Lanczos), or the input
+    itself at ×1.
 
     Raises WeightsError for weights that cannot be used and ValueError for other values out of range.
     """
@@ -68,7 +70,10 @@ class Restorer:
         self_ensemble: bool = False,
         margin: bool = True,
         dtype: Precision | None = None,
+        strength: float = 1.0,
     ) -> None:
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength must be 0 to 1, got {strength:g}")
         if dtype not in (None, *get_args(Precision)):
             raise ValueError(f"dtype is one of {', '.join(get_args(Precision))}, got {dtype!r}")
         if dtype not in (None, "float32") and _is_onnx_file(weights):
@@ -78,6 +83,7 @@ class Restorer:
             make_threads()
         self.model = _network(weights, self.device).to(self.device, getattr(torch, dtype) if dtype else None).eval()
         self.tile, self.overlap, self.self_ensemble, self.margin = tile, overlap, self_ensemble, margin
+        self.strength = strength
         self._tile = SelfEnsemble(self._run) if self_ensemble else self._run
         self._planner = Planner(self.model, self.device, tile, overlap, margin)
         self._forecaster = Forecaster(self._planner, self._tile)
@@ -253,7 +259,9 @@ class Restorer:
                 f"the network gave NaN or infinity ({computed}), so nothing was written; "
                 "`mambairv2 check` tests the backends of this machine"
             )
-        return restored
+        if self.strength == 1:
+            return restored
+        return torch.lerp(plainly_enlarged(image, self.scale), restored, self.strength)
 
 
 def _is_onnx_file(weights: object) -> bool:

@@ -27,7 +27,7 @@ def writable():
 def without_temporary_folder(cwd, *arguments, **options):
     """Run a command where no folder for temporary files can be written, nor the working directory."""
     env = {name: value for name, value in environment().items() if name not in ("TMPDIR", "TMP", "TEMP")}
-    shell = f"set -e; {PRIVATE} cd /proc; exec \"$@\""
+    shell = f'set -e; {PRIVATE} cd /proc; exec "$@"'
     call = ["unshare", "-m", "sh", "-c", shell, "sh", *command(*arguments)]
     return subprocess.run(call, cwd=cwd, capture_output=True, env=env, check=False, **options)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mambairv2.batch.outcome import Reading
     from mambairv2.cli.restore.plan import RestorePlan
     from mambairv2.cli.restore.view import RestoreView
+    from mambairv2.restoration.choosing import Choosing
     from mambairv2.restoration.planning import Tile
     from mambairv2.restoration.restorer import Restorer
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def restore(
     inputs: options.Inputs,
     output: Annotated[str | None, options.Output] = None,
-    task: Annotated[Literal["sr", "denoise", "jpeg"], options.Task] = "sr",
+    task: Annotated[str | None, options.Task] = None,
     scale: Annotated[int | None, options.Scale] = None,
     weights: Annotated[str | None, options.Weights] = None,
     device: Annotated[str, options.Device] = "auto",
@@ -35,6 +36,7 @@ def restore(
     whole: Annotated[bool, options.Whole] = False,
     self_ensemble: Annotated[bool, options.Ensemble] = False,
     precision: Annotated[Literal["float32", "bfloat16", "float16"], options.Precision] = "float32",
+    strength: Annotated[float, options.Strength] = 1.0,
     extension: Annotated[str | None, options.Extension] = None,
     quality: Annotated[int, options.Quality] = 95,
     compression: Annotated[int, options.Compression] = 6,
@@ -86,7 +88,7 @@ def restore(
             if whole and tile is not None:
                 raise ValueError("--tile and --whole contradict each other; give one of them")
             side: Tile = "whole" if whole else "auto" if tile is None else tile
-            network = choose_network(weights, task, scale, side, overlap, self_ensemble, precision)
+            network = choose_network(weights, task, scale, side, overlap, self_ensemble, precision, strength)
             naming = Naming(output, network.mark, suffix, f".{extension.lstrip('.').lower()}" if extension else None)
             plan = plan_run(inputs, naming, network, reading, existing, recursive=recursive, manifest=manifest)
             if engine == "ray" and any(plan.streams):
@@ -110,7 +112,7 @@ def restore(
 
 def _run(
     plan: RestorePlan,
-    restorer: Restorer | None,
+    restorer: Restorer | Choosing | None,
     reading: Reading,
     view: RestoreView,
     cluster: tuple[str, int | None] | None,
@@ -136,8 +138,9 @@ def _run(
             from mambairv2.batch.ray_engine import Setup, restore_on_ray
 
             device, workers = cluster
-            setup = Setup(restorer.model, device, restorer.tile, restorer.overlap, restorer.self_ensemble)
-            restore_on_ray(setup, plan.jobs, reading, view, workers, lambda line: say(line, sys.stderr))
+            restore_on_ray(
+                Setup.of(restorer, device), plan.jobs, reading, view, workers, lambda line: say(line, sys.stderr)
+            )
     except (ManifestError, EngineError) as error:
         return str(error)
     return None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mambairv2.files.names import shown
+from mambairv2.tasks import TASKS
 
 _MANY, _WRITING, _NETWORK = "Many files", "Outputs", "Network"
 
@@ -26,8 +27,29 @@ Output = typer.Option(
 Page = typer.Option(min=0, help="Page or frame of a file that holds several; the first is 0. Default: all.")
 MaxPixels = typer.Option(min=1, help="Refuse larger images. This guards against decompression bombs.")
 
-Task = typer.Option("--task", help="What to do; it chooses among the packaged weights.", rich_help_panel=_NETWORK)
-Scale = typer.Option(help="Enlargement of --task sr: 2, 3 or 4. Default: 2.", rich_help_panel=_NETWORK)
+
+def _known_task(task: str | None) -> str | None:
+    if task is not None and task not in TASKS:
+        raise typer.BadParameter(f"no task {task}; choose {', '.join(TASKS)}")
+    return task
+
+
+Task = typer.Option(
+    "--task",
+    help=f"{', '.join(TASKS)}; it chooses among the packaged weights. sr is for clean pictures. "
+    "Default: what suits each file, as far as there are weights for it; the line of the file says which were used.",
+    callback=_known_task,
+    rich_help_panel=_NETWORK,
+)
+Scale = typer.Option(
+    help="Enlargement: 2, 3 or 4, or 1 for --task photo. Default: 2, where the task enlarges.", rich_help_panel=_NETWORK
+)
+Strength = typer.Option(
+    min=0,
+    max=1,
+    help="Share of the network in the result. The rest is a plain enlargement, or the input where nothing is enlarged.",
+    rich_help_panel=_NETWORK,
+)
 Weights = typer.Option(
     help="Weights to use instead of --task: a packaged name (see `mambairv2 models`), or a file: .safetensors, .pth, "
     ".onnx.",

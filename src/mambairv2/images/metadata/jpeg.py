@@ -29,7 +29,7 @@ def read(file: IO[bytes]) -> Metadata:
     exif, xmp, resources, density = b"", b"", b"", None
     text: list[Text] = []
     notes: list[str] = []
-    for marker, data in _segments(file):
+    for marker, data in segments(file):
         if marker == 0xE0 and data[:5] == b"JFIF\0" and len(data) >= 12:
             unit, x, y = struct.unpack_from(">BHH", data, 7)
             metre = {1: 1 / _INCH, 2: 100.0}.get(unit, 1.0)
@@ -53,7 +53,7 @@ def read(file: IO[bytes]) -> Metadata:
 
 def pixels_start(file: IO[bytes]) -> int:
     """Return where the pixels of a JPEG begin; 0 where they cannot be found."""
-    for _ in _segments(file):
+    for _ in segments(file):
         pass
     place = file.tell()
     file.seek(place - 2)
@@ -97,7 +97,7 @@ def _segment(marker: int, data: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
-def _segments(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def segments(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Marker and content of each segment before the pixels."""
     file.seek(2)
     while mark := file.read(1):

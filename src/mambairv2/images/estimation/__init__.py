@@ -1,0 +1,1 @@
+"""Estimates of what a file has been through: compression and noise."""
