@@ -2,7 +2,8 @@
 
 const WINDOW = 16; // side of an attention window; tiles begin at its multiples
 const OVERLAP = 16; // pixels that neighbours share
-const MARGIN = 4; // pixels beside a cut that the neighbour decides
+const CUT = 4; // pixels beside a cut that the neighbour decides
+const LEAST_MARGIN = 8; // pixels that the network sees mirrored beyond an edge, at least
 
 // Cut `size` pixels into the fewest ranges of at most `tile`, all as short and even as that allows: [[start, stop], …].
 export function spans(size, tile) {
@@ -25,11 +26,11 @@ export function ramps(ranges, scale) {
     const weight = new Float64Array((stop - start) * scale).fill(1);
     if (k > 0) {
       const shared = (ranges[k - 1][1] - start) * scale;
-      for (let i = 0; i < shared; i++) weight[i] *= rise(i, shared, MARGIN * scale);
+      for (let i = 0; i < shared; i++) weight[i] *= rise(i, shared, CUT * scale);
     }
     if (k + 1 < ranges.length) {
       const shared = (stop - ranges[k + 1][0]) * scale;
-      for (let i = 0; i < shared; i++) weight[weight.length - 1 - i] *= rise(i, shared, MARGIN * scale);
+      for (let i = 0; i < shared; i++) weight[weight.length - 1 - i] *= rise(i, shared, CUT * scale);
     }
     weight.forEach((value, i) => (total[start * scale + i] += value));
     return weight;
@@ -55,10 +56,13 @@ export async function restore(pixels, height, width, scale, tile, run, seen) {
   for (const [i, [top, bottom]] of rows.entries()) {
     for (const [j, [left, right]] of columns.entries()) {
       const [h, w] = [bottom - top, right - left];
-      const restored = await run(cut(pixels, width, top, left, h, w), h, w);
+      const [first, last] = seenSpan(top, bottom, height);
+      const [begin, end] = seenSpan(left, right, width);
+      const [y0, x0, seenWide] = [(top - first) * scale, (left - begin) * scale, (end - begin) * scale];
+      const restored = await run(cut(pixels, [first, last, height], [begin, end, width]), last - first, end - begin);
       for (let c = 0; c < 3; c++) {
         for (let y = 0; y < h * scale; y++) {
-          const from = (c * h * scale + y) * w * scale;
+          const from = (c * (last - first) * scale + y0 + y) * seenWide + x0;
           const to = (c * tall + top * scale + y) * wide + left * scale;
           for (let x = 0; x < w * scale; x++) output[to + x] += restored[from + x] * down[i][y] * across[j][x];
         }
@@ -69,14 +73,27 @@ export async function restore(pixels, height, width, scale, tile, run, seen) {
   return output;
 }
 
-// Take a tile out of RGBA bytes, as planes in [0, 1].
-function cut(pixels, width, top, left, h, w) {
+// Add the margin to a range that touches an edge: a window before the image, and after it what completes a window.
+function seenSpan(start, stop, size) {
+  const begin = start === 0 ? -WINDOW : start;
+  if (stop < size) return [begin, stop];
+  return [begin, begin + Math.ceil((size - begin + LEAST_MARGIN) / WINDOW) * WINDOW];
+}
+
+// Take a tile out of RGBA bytes, as planes in [0, 1]; beyond an edge the image is mirrored with the edge repeated.
+function cut(pixels, [top, bottom, height], [left, right, width]) {
+  const [h, w] = [bottom - top, right - left];
   const planes = new Float32Array(3 * h * w);
   for (let y = 0; y < h; y++) {
     for (let x = 0; x < w; x++) {
-      const from = 4 * ((top + y) * width + left + x);
+      const from = 4 * (mirror(top + y, height) * width + mirror(left + x, width));
       for (let c = 0; c < 3; c++) planes[(c * h + y) * w + x] = pixels[from + c] / 255;
     }
   }
   return planes;
+}
+
+function mirror(i, size) {
+  const place = ((i % (2 * size)) + 2 * size) % (2 * size);
+  return place < size ? place : 2 * size - 1 - place;
 }
