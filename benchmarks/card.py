@@ -118,7 +118,8 @@ def curve(card: Card, log: list[Line]) -> bytes:
         points = sorted({int(line["iteration"]): line[key] for line in log if key in line}.items())
         (drawn,) = axes.plot(*zip(*points, strict=True), marker="o", label=f"{key.removesuffix('/psnr')}, EMA weights")
         for f in card.sets:
-            if not TASKS[card.task].levels and f.set == key.removesuffix("/psnr"):  # others are measured at several levels
+            # Tasks with levels are measured at several, so that no one line is the input's.
+            if not TASKS[card.task].levels and f.set == key.removesuffix("/psnr"):
                 label = f"{TASKS[card.task].baseline} {f.base_psnr:.2f}"
                 axes.axhline(f.base_psnr, color=drawn.get_color(), linestyle="--", label=label)
     axes.set(title=card.name, xlabel="iteration", ylabel="validation PSNR [dB]")

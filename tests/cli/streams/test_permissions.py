@@ -1,4 +1,4 @@
-"""Outputs get the permissions of their inputs, as far as the umask allows; never more, while they are written either."""
+"""Outputs get the permissions of their inputs, as far as the umask allows, and never more, not while written either."""
 
 import os
 import stat
