@@ -148,8 +148,11 @@ class Kills:
         alive = os.waitid(os.P_PID, run.id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         if alive:
             os.kill(run.id, number)
-            self.tally.kills[f"{kind} {number.name}"] += 1
         code = run.wait()
+        if number == signal.SIGKILL and code == 0:  # it was done, and only the process had not quite ended
+            alive = False
+        if alive:
+            self.tally.kills[f"{kind} {number.name}"] += 1
         if code not in (ENDED[number] if alive else {0}):
             self.fault(f"{kind}: exit code {code} after {number.name if alive else 'no signal'}: {run.said()!r}")
         return alive
