@@ -149,9 +149,7 @@ class Kills:
         if alive:
             os.kill(run.id, number)
         code = run.wait()
-        if number == signal.SIGKILL and code == 0:  # it was done, and only the process had not quite ended
-            alive = False
-        if alive:
+        if alive := alive and (number, code) != (signal.SIGKILL, 0):  # otherwise only its process had not quite ended
             self.tally.kills[f"{kind} {number.name}"] += 1
         if code not in (ENDED[number] if alive else {0}):
             self.fault(f"{kind}: exit code {code} after {number.name if alive else 'no signal'}: {run.said()!r}")
@@ -166,8 +164,6 @@ class Kills:
     def temporary(self) -> list[str]:
         """Return the temporary files that are there."""
         return [str(path) for path in self.place.rglob(".mambairv2-*")] + os.listdir(self.place / "tmp")
-
-    # Runs over a folder
 
     def folder_command(self, out: str) -> list[str]:
         """Return the command over the folder."""

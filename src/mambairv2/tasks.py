@@ -127,11 +127,11 @@ def level_of(task: TaskName, text: str) -> Level:
     """Return a level of a task from its text; raises ValueError for one that the task does not have."""
     levels = TASKS[task].levels
     if not levels:
-        raise ValueError(f"{task} has no levels, got {text}")
+        raise ValueError(f"{task} has no levels, got {text!r}")
     if isinstance(levels[0], str):
         if text not in levels:
-            raise ValueError(f"{task} has the levels {', '.join(map(str, levels))}, got {text}")
+            raise ValueError(f"{task} has the levels {', '.join(map(str, levels))}, got {text!r}")
         return text
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"levels of {task} are whole numbers from 1, such as {levels[0]}; got {text}")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"levels of {task} are whole numbers from 1, such as {levels[0]}; got {text!r}")
     return int(text)

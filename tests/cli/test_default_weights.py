@@ -85,7 +85,7 @@ def test_a_scale_with_weights_of_one_kind_takes_them_for_all(weights, photos, sc
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--task", "fog"], "no task fog; choose sr, denoise, jpeg, photo"),
+        (["--task", "fog"], "no task 'fog'; choose sr, denoise, jpeg, photo"),
         (["--task", "photo"], "photo-x2: no such weights"),
         (["--task", "photo", "--scale", "3"], "photo comes at scale 2, 4, 1, got 3"),
         (["--scale", "1"], "sr comes at scale 2, 3, 4, got 1"),

@@ -30,7 +30,7 @@ Device = typer.Option(help="auto, cpu, cuda, cuda:1 ...")
 def known_task(task: str | None) -> str | None:
     """Refuse a task that `TASKS` does not have, as a wrong option."""
     if task is not None and task not in TASKS:
-        raise typer.BadParameter(f"no task {task}; choose {', '.join(TASKS)}")
+        raise typer.BadParameter(f"no task {task!r}; choose {', '.join(TASKS)}")
     return task
 
 

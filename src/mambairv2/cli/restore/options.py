@@ -30,7 +30,7 @@ MaxPixels = typer.Option(min=1, help="Refuse larger images. This guards against 
 
 def _known_task(task: str | None) -> str | None:
     if task is not None and task not in TASKS:
-        raise typer.BadParameter(f"no task {task}; choose {', '.join(TASKS)}")
+        raise typer.BadParameter(f"no task {task!r}; choose {', '.join(TASKS)}")
     return task
 
 

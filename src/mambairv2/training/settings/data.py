@@ -48,7 +48,7 @@ class DataPart(Part):
     @classmethod
     def _known(cls, task: str) -> str:
         if task not in TASKS:
-            raise ValueError(f"no task {task}; there are {', '.join(TASKS)}")
+            raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}")
         return task
 
     @model_validator(mode="after")
