@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mambairv2.ops.attention.window_attention import region_mask, relative_position_index, window_attention
 from mambairv2.ops.library import loader
@@ -188,8 +189,15 @@ def test_a_missing_backend_says_why(monkeypatch):
         window_attention(*make(), 16, 0, "native")
 
 
-def test_the_index_is_kept_on_the_cpu_whatever_the_default_device():
-    relative_position_index.cache_clear()
-    with torch.device("meta"):
-        relative_position_index(16)
-    assert relative_position_index(16).device.type == "cpu"
+def test_one_call_does_not_spoil_the_next():
+    """Under inference mode, and while torch.export traces, tensors are of a kind that other calls cannot use."""
+    qkv, table = torch.rand(1, 8, 8, 6), torch.rand(49, 1)
+    expected = window_attention(qkv, table, 4, 2, "sdpa")
+    with torch.inference_mode():
+        window_attention(qkv, table, 4, 2, "sdpa")
+    with FakeTensorMode():
+        window_attention(torch.rand(1, 8, 8, 6), torch.rand(49, 1), 4, 2, "sdpa")
+    table.requires_grad_()
+    again = window_attention(qkv, table, 4, 2, "sdpa")
+    again.sum().backward()
+    torch.testing.assert_close(again.detach(), expected)

@@ -39,7 +39,7 @@ def save_model(model: MambaIRv2, path: str | Path, metadata: Mapping[str, str] |
             value = getattr(config, name)
             if value != getattr(MambaIRv2Config(), name):
                 raise ValueError(f"{path}: a .pth cannot say {name}={value!r}; use .safetensors")
-        index = relative_position_index(config.window_size)
+        index = relative_position_index(config.window_size, torch.device("cpu"))
         write_whole(path, _torch_bytes({"params": {**state, "relative_position_index_SA": index}}))
     else:
         raise ValueError(f"{path}: weights are written as .safetensors or .pth")

@@ -5,8 +5,6 @@ Shape legend: B batch, H W height and width (multiples of M), M window side, E c
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -65,7 +63,7 @@ def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_o
         qkv = qkv.roll((-shift, -shift), (1, 2))
     windows = qkv.view(batch, rows, window, cols, window, 3, heads, dim)
     q, k, v = windows.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, batch * rows * cols, heads, n, dim)
-    index = relative_position_index(window).to(qkv.device)
+    index = relative_position_index(window, qkv.device)
     bias = bias_table[index.flatten()].view(n, n, heads).permute(2, 0, 1).to(q.dtype)
     if shift:
         mask = region_mask(height, width, window, shift).to(qkv.device, q.dtype)
@@ -80,15 +78,17 @@ def _unfused(qkv: Tensor, bias_table: Tensor, window: int, shift: int, written_o
     return out
 
 
-@lru_cache(maxsize=8)
-def relative_position_index(window: int) -> Tensor:
-    """Return the row of the bias table for each pair of positions: (n, n) int64."""
-    with torch.inference_mode(False):  # cached as an inference tensor it would break every backward pass
-        i = torch.arange(window, device="cpu")  # whatever the default device is at the first call
-        y, x = (t.flatten() for t in torch.meshgrid(i, i, indexing="ij"))
-        dy = y[:, None] - y[None] + window - 1
-        dx = x[:, None] - x[None] + window - 1
-        return dy * (2 * window - 1) + dx
+def relative_position_index(window: int, device: torch.device | None = None) -> Tensor:
+    """Return the row of the bias table for each pair of positions: (n, n) int64.
+
+    It is computed at each call. Kept between calls, it would be a tensor of the first caller's kind: of inference
+    mode, which breaks a backward pass, or without values, as torch.export runs a network.
+    """
+    i = torch.arange(window, device=device)
+    y, x = (t.flatten() for t in torch.meshgrid(i, i, indexing="ij"))
+    dy = y[:, None] - y[None] + window - 1
+    dx = x[:, None] - x[None] + window - 1
+    return dy * (2 * window - 1) + dx
 
 
 def region_mask(height: int, width: int, window: int, shift: int) -> Tensor:
