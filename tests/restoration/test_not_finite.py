@@ -43,7 +43,7 @@ def test_a_network_of_another_precision_restores(dtype):
     assert np.abs(found - expected).mean() < {torch.float64: 0.01}.get(dtype, 3)
 
 
-@pytest.mark.parametrize("image", [object(), 3, b"bytes", [[1, 2]], None])
+@pytest.mark.parametrize("image", [object(), 3, [[1, 2]], None])
 def test_what_is_no_image_is_named(image):
-    with pytest.raises(TypeError, match=f"a path, a NumPy array or a tensor, got {type(image).__name__}"):
+    with pytest.raises(TypeError, match=f"an image is a path, .* got {type(image).__name__}; try"):
         Restorer(StandIn(), "cpu").restore(image)

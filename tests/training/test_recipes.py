@@ -45,6 +45,8 @@ def test_a_recipe_is_valid_and_begins_with_a_run_of_another(path):
         scale = load_model(recipe.model.start_from).config.upscale
         assert recipe.model.warm_start == (scale != recipe.model.upscale)  # another scale: its head is solved for
         assert recipe.model.variant == "light"
+    elif recipe.model.start_from.startswith("weights/"):  # of others, for a teacher
+        assert recipe.model.warm_start
     elif recipe.model.start_from:
         run, file = recipe.model.start_from.removeprefix("runs/").split("/")
         assert file == "ema.safetensors"
