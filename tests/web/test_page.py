@@ -32,7 +32,15 @@ def served(tmp_path_factory, *options):
     folder = tmp_path_factory.mktemp("served")
     environment = {**ENVIRONMENT, "PYTHONPATH": search_path(), "TMPDIR": str(folder)}
     command = [sys.executable, "-m", "mambairv2.cli", "web", "--port", str(port), *options]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell's background jobs, and so these tests in one, inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         said = process.stdout.readline()
         assert said == f"http://127.0.0.1:{port}/ (Ctrl-C ends it)\n", said + process.stdout.read()
