@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import shutil
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 NAME = "mambairv2"
@@ -38,7 +38,8 @@ def _pip_install() -> str:
     found = shutil.which("pip")
     if found and Path(found).parent == Path(sys.executable).parent:
         return "pip install"
-    if importlib.util.find_spec("pip") is not None:
+    # Not importlib.util.find_spec: setuptools takes a search for pip as pip running, and then breaks torch.compile.
+    if PathFinder.find_spec("pip") is not None:
         return f"{_quoted(sys.executable)} -m pip install"
     return f"uv pip install --python {_quoted(sys.executable)}"
 

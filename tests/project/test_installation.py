@@ -87,10 +87,25 @@ def test_the_pip_is_that_of_the_python_that_runs(monkeypatch, tmp_path, pip_of_t
     (tmp_path / "other").mkdir()
     python = str(tmp_path / "other" / "python")
     monkeypatch.setattr(sys, "executable", python)
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(installation.PathFinder, "find_spec", lambda name: object())
     assert install_packages("gcsfs") == f"{python} -m pip install gcsfs"
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation.PathFinder, "find_spec", lambda name: None)
     assert install_packages("gcsfs") == f"uv pip install --python {python} gcsfs"
+
+
+def test_no_finder_is_asked_for_pip(monkeypatch, tmp_path):
+    """That of setuptools takes the question for pip at work, and torch.compile fails from then on."""
+    asked = []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            asked.append(name)
+
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    install_packages("gcsfs")
+    assert "pip" not in asked
 
 
 def test_windows_gets_double_quotes(monkeypatch, wheel, pip_of_the_shell):
