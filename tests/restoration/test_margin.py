@@ -13,7 +13,7 @@ from mambairv2 import Restorer
 from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.margin import mirror, read_mirrored
 from mambairv2.restoration.tiling import restore_rows
-from mambairv2.weights.packaged import pretrained
+from mambairv2.weights.packaged import PRETRAINED, pretrained
 from shared_data import CHECKPOINT
 from stand_in import StandIn, load, picture, pixels, restorer
 
@@ -165,7 +165,7 @@ def off(one, colours, sizes):
 @pytest.mark.parametrize(
     "name",
     [
-        *pretrained(),
+        *(name for name in pretrained() if not name.startswith("photo")),
         pytest.param(
             "checkpoint", marks=pytest.mark.skipif(not CHECKPOINT.is_file(), reason=f"no checkpoint {CHECKPOINT}")
         ),
@@ -175,6 +175,15 @@ def test_flat_colours_stay_flat_up_to_the_edge(name):
     one = Restorer(CHECKPOINT if name == "checkpoint" else name, "cpu")
     assert off(one, COLOURS, [(7, 5)]) <= 2
     assert off(one, COLOURS[:1] + COLOURS[-1:], [(1, 1), (40, 30)]) <= 2
+
+
+@pytest.mark.parametrize(("name", "levels"), [("photo-x2", 3), ("photo-x4", 4)])
+def test_networks_for_photographs_change_saturated_colours_as_their_cards_say(name, levels):
+    """They do so in the whole area: without colour, nothing changes up to the edge."""
+    one = Restorer(name, "cpu")
+    assert f"up to {levels} levels" in (PRETRAINED / f"{name}.md").read_text()
+    assert off(one, COLOURS, [(7, 5), (40, 30)]) <= levels
+    assert off(one, COLOURS[-3:], [(7, 5), (40, 30)]) == 0
 
 
 def test_without_a_margin_they_do_not():
