@@ -56,7 +56,7 @@ def test_it_gives_what_the_command_line_gives(page, site, tmp_path):
         page.click("#try-download")
     assert download.value.suggested_filename == "photo_x2.png"
     download.value.save_as(tmp_path / "page.png")
-    words = ["restore", "photo.png", "--tile", "64", "-o", "line.png"]
+    words = ["restore", "photo.png", "--task", "sr", "--tile", "64", "-o", "line.png"]
     ended = CliRunner().invoke(app, [str(tmp_path / w) if w.endswith(".png") else w for w in words])
     assert ended.exit_code == 0, ended.output
     found, expected = (
