@@ -93,7 +93,7 @@ def by_command(path, target):
 
 
 def choose(page, words):
-    page.click(f"#task label:has-text('{words}')")
+    page.locator("#task").get_by_text(words, exact=True).click()
 
 
 def test_what_is_downloaded_is_what_the_command_line_writes(page, server, tmp_path):
