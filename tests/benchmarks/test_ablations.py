@@ -64,7 +64,10 @@ def test_what_is_finished_is_not_trained_again(places, monkeypatch, capsys):
     assert set(first[0]["psnr"]) == {"Set5", "Set14"}
     assert first[0]["loss"]
     (places / "runs" / "01-0-3" / "log.jsonl").unlink()  # as if it had been killed before its validation
+    assert run(places, monkeypatch, "--seeds", 1) == first  # the JSON has it
+    (places / "out.json").unlink()
     assert run(places, monkeypatch, "--seeds", 1, "--read") == first[:1]
+    (places / "out.json").unlink()
     with pytest.raises(SystemExit, match="no finished runs"):
         run(places, monkeypatch, "--seeds", 1, "--read", "network")
     assert trained == ["00-0-3", "01-0-3"]
