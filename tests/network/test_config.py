@@ -1,7 +1,12 @@
-from dataclasses import FrozenInstanceError, replace
+import re
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mambairv2.network import config as module
 from mambairv2.network.config import VARIANTS, MambaIRv2Config, variant
 
 
@@ -38,7 +43,7 @@ def test_it_is_frozen():
     [
         ({"upscale": 5}, r"upscale=5"),
         ({"upscale": 1}, r"upscale=1 takes upsampler='', got 'pixelshuffledirect'"),
-        ({"upsampler": ""}, r"upscale=2 needs an upsampler"),
+        ({"upsampler": ""}, r"upscale=2 needs an upsampler, got upsampler=''"),
         ({"upsampler": "nearest+conv"}, r"upscale=4, got upscale=2"),
         ({"in_channels": 4}, r"in_channels=4"),
         ({"ffn": "mlp"}, r"ffn='mlp'"),
@@ -48,14 +53,19 @@ def test_it_is_frozen():
         ({"resi_connection": "identity"}, r"resi_connection='identity'"),
         ({"num_heads": (5, 4, 4, 4)}, r"embed_dim=48 is not divisible by num_heads=5"),
         ({"num_heads": (0, 4, 4, 4)}, r"num_heads=0"),
-        ({"num_heads": (4,)}, r"\(5, 5, 5, 5\) and \(4,\)"),
-        ({"depths": (), "num_heads": ()}, r"\(\) and \(\)"),
+        ({"num_heads": (4,)}, r"depths=\(5, 5, 5, 5\) and num_heads=\(4,\) need one entry a group"),
+        ({"depths": (), "num_heads": ()}, r"depths=\(\) and num_heads=\(\)"),
         ({"d_state": 0}, r"d_state=0"),
         ({"ffn_kernel_size": 4}, r"ffn_kernel_size=4 must be odd"),
-        ({"embed_dim": 49, "num_heads": (7,) * 4}, r"even hidden size, got 49"),
+        (
+            {"embed_dim": 49, "num_heads": (7,) * 4},
+            r"embed_dim=49 times mlp_ratio=1.0 gives 49 .*ffn='gated' needs an even",
+        ),
+        ({"mlp_ratio": 0.9375}, r"embed_dim=48 times mlp_ratio=0.9375 gives 45 hidden channels"),
         ({"temperature": 0}, r"temperature"),
         ({"temperature": float("nan")}, r"temperature=nan"),
         ({"img_range": float("inf")}, r"img_range=inf"),
+        ({"img_range": 10**400}, r"img_range=10+ must be positive and finite"),
         ({"ffn_kernel_size": -1}, r"ffn_kernel_size=-1"),
         ({"depths": (5, 0, 5, 5)}, r"depths=\(5, 0, 5, 5\)"),
         ({"embed_dim": 10**20}, r"embed_dim=1"),
@@ -70,6 +80,42 @@ def test_it_is_frozen():
 def test_what_defines_no_network_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(MambaIRv2Config(), **change)
+
+
+CHOICES = ("FeedForward", "Upsampler", "ResidualConnection", "PromptOrder", "PromptTarget")
+NEARLY = {
+    "int": st.integers(-2, 70),
+    "float": st.integers(-2, 64).map(lambda sixteenths: sixteenths / 16) | st.floats(),
+    "bool": st.booleans(),
+    "tuple[int, ...]": st.lists(st.integers(-1, 8), max_size=5).map(tuple),
+    **{name: st.sampled_from(get_args(getattr(module, name))) for name in CHOICES},
+}
+"""Values of the right type for each field, by its annotation, many of which define no network."""
+CHANGES = st.fixed_dictionaries({}, optional={field.name: NEARLY[field.type] for field in fields(MambaIRv2Config)})
+
+
+def refusal(base, changes):
+    """What is said of changes that define no network; None of those that do."""
+    try:
+        replace(base, **changes)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@given(st.sampled_from(list(VARIANTS.values())), CHANGES)
+@settings(max_examples=500, deadline=None)
+def test_a_refusal_names_a_field_that_was_changed(base, changes):
+    said = refusal(base, changes)
+    assert said is None or set(changes) & set(re.findall(r"\w+(?==)", said)), said
+    assert "\n" not in (said or "")
+
+
+@pytest.mark.parametrize("base", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("sixteenths", range(1, 40))
+def test_every_ratio_that_is_refused_is_named(base, sixteenths):
+    said = refusal(base, {"mlp_ratio": sixteenths / 16})
+    assert said is None or f"mlp_ratio={sixteenths / 16}" in said
 
 
 def test_unknown_names():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mambairv2.network.config import MambaIRv2Config
+from mambairv2.network.config import VARIANTS, MambaIRv2Config
 from mambairv2.training.recipe import DataPart, KeepPart, Recipe, Stage, TrainPart, load_recipe
 from mambairv2.training.settings.teacher import Phase, TeacherPart
 
@@ -75,10 +75,22 @@ def said_of(content):
     return []
 
 
-@given(st.sampled_from([field.name for field in fields(MambaIRv2Config)]), OTHERS)
+NEARLY = st.one_of(
+    OTHERS,
+    st.integers(-2, 70),
+    st.integers(-2, 64).map(lambda sixteenths: sixteenths / 16),
+    st.lists(st.integers(-1, 8), max_size=7),
+    st.sampled_from(["gated", "conv", "", "pixelshuffle", "pixelshuffledirect", "nearest+conv", "1conv", "3conv"]),
+    st.sampled_from(["image", "sorted", "C", "B", "delta", "y"]),
+)
+"""Those, and many of the right type that define no network."""
+
+
+@given(st.sampled_from([field.name for field in fields(MambaIRv2Config)]), NEARLY, st.sampled_from(list(VARIANTS)))
 @settings(max_examples=400, deadline=None)
-def test_a_wrong_override_is_named_and_nothing_else_is_raised(name, value):
-    for location, message in said_of({"train": {"iterations": 5}, "model": {"overrides": {name: value}}}):
+def test_a_wrong_override_is_named_and_nothing_else_is_raised(name, value, variant):
+    model = {"variant": variant, "overrides": {name: value}}
+    for location, message in said_of({"train": {"iterations": 5}, "model": model}):
         assert location == ("model", "overrides")
         assert name in message
         assert "\n" not in message

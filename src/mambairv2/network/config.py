@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args
 
@@ -83,18 +83,23 @@ class MambaIRv2Config:
         object.__setattr__(self, "num_heads", tuple(self.num_heads))
         self._check_choices()
         if len(self.depths) != len(self.num_heads) or not self.depths:
-            raise ValueError(f"depths and num_heads need one entry a group, got {self.depths} and {self.num_heads}")
+            raise ValueError(
+                f"depths={self.depths} and num_heads={self.num_heads} need one entry a group, and at least one"
+            )
         for heads in self.num_heads:
             if heads < 1 or self.embed_dim % heads:
                 raise ValueError(f"embed_dim={self.embed_dim} is not divisible by num_heads={heads}")
         if self.upscale == 1 and self.upsampler:
             raise ValueError(f"upscale=1 takes upsampler='', got {self.upsampler!r}")
         if self.upscale > 1 and not self.upsampler:
-            raise ValueError(f"upscale={self.upscale} needs an upsampler")
+            raise ValueError(f"upscale={self.upscale} needs an upsampler, got upsampler=''")
         if self.upsampler == "nearest+conv" and self.upscale != 4:
             raise ValueError(f"upsampler='nearest+conv' is for upscale=4, got upscale={self.upscale}")
         if self.ffn == "gated" and self.hidden_dim % 2:
-            raise ValueError(f"a gated feed-forward needs an even hidden size, got {self.hidden_dim}")
+            raise ValueError(
+                f"embed_dim={self.embed_dim} times mlp_ratio={self.mlp_ratio} gives {self.hidden_dim} hidden channels; "
+                "ffn='gated' needs an even number of them"
+            )
         self._check_idle()
 
     def _check_types(self) -> None:
@@ -140,14 +145,17 @@ class MambaIRv2Config:
         if not all(1 <= depth <= _LARGEST for depth in self.depths):
             raise ValueError(f"depths={self.depths} must be 1 to {_LARGEST} layers in each group")
         for name in ("temperature", "mlp_ratio", "img_range"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+            if not 0 < getattr(self, name) <= sys.float_info.max:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be positive and finite")
         if not 1 <= self.embed_dim * self.mlp_ratio <= _LARGEST:
             raise ValueError(
                 f"embed_dim={self.embed_dim} times mlp_ratio={self.mlp_ratio} must be 1 to {_LARGEST} channels"
             )
         if self.embed_dim < 3 and self.attentive_scan and self.scan_directions == 1:
-            raise ValueError(f"embed_dim={self.embed_dim} must be at least 3 to route tokens to prompts")
+            raise ValueError(
+                f"embed_dim={self.embed_dim} must be at least 3 to route tokens to prompts, "
+                "as attentive_scan=True with scan_directions=1 does"
+            )
         if self.ffn_kernel_size % 2 == 0:
             raise ValueError(f"ffn_kernel_size={self.ffn_kernel_size} must be odd")
 
