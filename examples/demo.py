@@ -1,7 +1,7 @@
 """Restore a photograph, measure the gain where the truth is known, and draw a comparison: `make demo`.
 
-The photograph is halved by MATLAB's bicubic, as is usual in super-resolution, restored, and compared with the original.
-Then the original itself is enlarged.
+The photograph is damaged as on its way through the web: blurred, halved, made a little noisy, and saved as a JPEG file.
+It is restored, and compared with the original. Then the original itself is enlarged.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ import pyvips
 from mambairv2 import Restorer
 from mambairv2.evaluation.metrics import psnr
 from mambairv2.images.arrays import Pixels
-from mambairv2.images.resize import imresize
+from mambairv2.images.degradation.chain import Chain, parse
+from mambairv2.images.degradation.compression import to_pixels
+from mambairv2.images.degradation.resizing import resample
+from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.memory import keep_freed_memory
 from mambairv2.restoration.results import Restored
+from mambairv2.tasks import TASKS
 
 PICTURES = Path(__file__).parent
 CROP = slice(208, 352), slice(304, 448)
 """Rows and columns of the photograph that the comparison shows."""
 ZOOM = 3
+QUALITY = 64
+"""Of the JPEG file: the middle of what `mambairv2 evaluate --task photo` has at its middle strength."""
 GAP = 8
 """White pixels between the panels of the comparison."""
 
@@ -31,39 +37,45 @@ def main() -> None:
     """Read the arguments and run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(".demo"), help="folder for the pictures")
-    parser.add_argument("--weights", default="sr-x2", help="a packaged name or a file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     arguments = parser.parse_args()
     keep_freed_memory()
-    run(Restorer(arguments.weights, arguments.device), arguments.output)
+    networks = {name: Restorer(name, arguments.device) for name in ("photo-x2", "sr-x2")}
+    run(Choosing(("photo-x2", networks["photo-x2"]), ("sr-x2", networks["sr-x2"])), arguments.output)
 
 
-def run(restorer: Restorer, output: Path) -> float:
+def run(restorer: Choosing, output: Path) -> float:
     """Restore the photograph, write the pictures into `output` and print where they are.
 
-    Returns the gain in PSNR over bicubic interpolation in dB, on luma, without a border as wide as the scale.
+    Returns the gain in PSNR over Lanczos interpolation in dB, on luma, without a border as wide as the scale.
     """
     output.mkdir(parents=True, exist_ok=True)
-    source, scale = PICTURES / "coffee.png", restorer.scale
+    source, small, scale = PICTURES / "coffee.png", output / "small.jpg", 2
     original = read(source)
-    height, width = (side // scale * scale for side in original.shape[:2])
-    original = original[:height, :width]
-    small = imresize(original, 1 / scale)
-    pyvips.Image.new_from_array(small).pngsave(str(output / "small.png"))
+    pyvips.Image.new_from_array(damaged(original, scale)).jpegsave(str(small), Q=QUALITY)
 
-    done = restorer.restore_file(output / "small.png", output / "restored.png")
-    report("A photograph made smaller, restored:", done)
-    bicubic, restored = imresize(small, scale), read(output / "restored.png")
-    before, after = (psnr(image, original, "y", scale) for image in (bicubic, restored))
-    print(f"  PSNR (luma) to the original: bicubic {before:.2f} dB, restored {after:.2f} dB")
+    done = restorer.restore_file(small, output / "restored.png")
+    report("A photograph from the web, restored:", done)
+    lanczos = to_pixels(resample((read(small) / 255).astype(np.float32), original.shape[:2], "lanczos"))
+    restored = read(output / "restored.png")
+    before, after = (psnr(image, original, "y", scale) for image in (lanczos, restored))
+    print(f"  PSNR (luma) to the original: Lanczos {before:.2f} dB, restored {after:.2f} dB")
     print(f"  gain {after - before:+.2f} dB")
 
     labels = pyvips.Image.new_from_file(str(PICTURES / "labels.png"))
-    side_by_side(labels, bicubic, restored, original).pngsave(str(output / "comparison.png"))
-    print(f"  bicubic | restored | original: {(output / 'comparison.png').resolve()}")
+    side_by_side(labels, lanczos, restored, original).pngsave(str(output / "comparison.png"))
+    print(f"  Lanczos | restored | original: {(output / 'comparison.png').resolve()}")
 
     report("The photograph itself, enlarged:", restorer.restore_file(source, output / "coffee.png"))
     return after - before
+
+
+def damaged(original: Pixels, scale: int) -> Pixels:
+    """Return a photograph (H, W, 3) blurred, made smaller and noisy, before it is saved as a JPEG file."""
+    steps = TASKS["photo"].steps
+    assert steps is not None
+    blur, shrink, noise, _jpeg = steps("middle", scale)
+    return to_pixels(Chain(parse([blur, shrink, noise]))(original, scale, np.random.default_rng(0)) / 255)
 
 
 def side_by_side(labels: pyvips.Image, *images: Pixels) -> pyvips.Image:
@@ -84,7 +96,7 @@ def report(title: str, done: Restored) -> None:
     """Print the sizes, the time and the place of a restored file."""
     height, width = done.size
     sizes = f"{width}x{height} -> {width * done.scale}x{height * done.scale}"
-    print(f"{title}\n  {sizes} in {done.seconds:.1f} s: {done.target.resolve()}")
+    print(f"{title}\n  {sizes} in {done.seconds:.1f} s, {done.notes[0]}: {done.target.resolve()}")
 
 
 if __name__ == "__main__":
