@@ -50,6 +50,22 @@ def test_patches_lie_where_they_should(folder, tmp_path, sampling):
         assert any(_contains(half, (source * 255).round().byte().numpy()) for half in halves.values())
 
 
+@pytest.mark.parametrize("task", ["sr", "photo"])
+def test_flat_patches_are_one_colour_and_the_others_stay(folder, tmp_path, task):
+    cache = open_cache([folder], 2, 3, cache_dir=tmp_path / "cache")
+    patches, plain = (Patches(cache, recipe_of(task=task, flat=flat).data, (3,)) for flat in (0.4, 0.0))
+    flat = [target for _, target in (patches[0, slot, 8] for slot in range(80)) if target.std((1, 2)).max() == 0]
+    assert 20 < len(flat) < 44
+    colours = torch.stack([target[:, 0, 0] for target in flat])
+    saturated = ((colours == 0) | (colours == 1)).all(1).float().mean()
+    assert 0.25 < saturated < 0.75
+    if task == "sr":
+        pairs = [pair for pair in (patches[0, slot, 8] for slot in range(80)) if pair[1].std((1, 2)).max() == 0]
+        assert all(torch.equal(source, target[:, ::2, ::2]) for source, target in pairs)
+        places = [torch.equal(patches[0, k, 8][1], plain[0, k, 8][1]) for k in range(80)]
+        assert sum(places) == 80 - len(flat)
+
+
 def test_detail_is_drawn_more_often(tmp_path):
     pixels = np.full((64, 256, 3), 100, np.uint8)
     pixels[:, 128:] = random_picture(64, 128)

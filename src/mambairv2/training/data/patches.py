@@ -104,14 +104,24 @@ class Patches(Dataset[Batch]):
             (left - margins[1]) * scale,
             ((margins[0] + patch + margins[2]) * scale, (margins[1] + patch + margins[3]) * scale),
         )
+        colour = self._colour(generator, channels)
+        piece = piece if colour is None else np.full_like(piece, colour)
         if clean:
             source = _cut(self._input, entry.input, entry.width, channels, top, left, (patch, patch))
+            source = source if colour is None else np.full_like(source, colour)
             return _to_tensor(augment(source, way)), _to_tensor(augment(piece, way))
         piece, margins = augment(piece, way), augmented_margins(margins, way)
         assert self.chain is not None
         damaged = self.chain(piece, scale, generator, margins)
         inner = piece[margins[0] * scale :, margins[1] * scale :][: patch * scale, : patch * scale]
         return _to_tensor(damaged), _to_tensor(inner)
+
+    def _colour(self, generator: np.random.Generator, channels: int) -> Pixels | None:
+        """Draw the colour of a patch that has one only, (C,); None for other patches."""
+        if self.part.flat == 0 or generator.random() >= self.part.flat:
+            return None
+        levels = [0, 255] if generator.random() < 0.5 else np.arange(256)
+        return generator.choice(levels, channels).astype(np.uint8)
 
     def _margins(self, entry: Entry, top: int, left: int, patch: int) -> Margins:
         """Input pixels that are cut with a patch on each side, fewer at the border of the image."""

@@ -41,6 +41,9 @@ class DataPart(Part):
     """How often the steps are passed, drawn from this range; the image shrinks in the last pass."""
     clean: Share = 0.0
     """Share of the patches that pass no step of `degradations`: they only shrink, by MATLAB's bicubic."""
+    flat: Share = 0.0
+    """Share of the patches that are of one colour, drawn from all colours, half of them at their most saturated:
+    photographs have few of these."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare patches; 0 prepares them in the training process."""
 
@@ -57,6 +60,8 @@ class DataPart(Part):
             raise ValueError(f"{len(self.folders)} folders need as many input_folders, got {len(self.input_folders)}")
         if self.input_folders and self.degradations:
             raise ValueError("ready-made inputs (input_folders) take no degradations; leave one of them out")
+        if self.input_folders and self.flat:
+            raise ValueError("ready-made inputs (input_folders) take no flat patches; leave one of them out")
         if self.degradation_passes[0] > self.degradation_passes[1]:
             raise ValueError(f"degradation_passes is a range, smallest first, got {list(self.degradation_passes)}")
         return self
