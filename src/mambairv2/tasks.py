@@ -23,6 +23,8 @@ class Task:
     """One task."""
 
     summary: str
+    action: str
+    """What it does to a picture besides enlarging it, as on a button; empty where it only enlarges."""
     scales: tuple[int, ...]
     """Enlargements there are networks for; the first is the default. Packaged weights are named by them."""
     damage: Damage = "steps"
@@ -42,6 +44,11 @@ class Task:
     """What stands beside the result: an enlargement, or the name of the damaged input."""
     sets: tuple[str, ...] = ("Kodak24", "LIVE1")
     """The usual test sets."""
+
+    def words(self, scale: int) -> str:
+        """What it does at a scale, as on a button: `Clean and enlarge ×2`."""
+        words = " and ".join(filter(None, (self.action, f"enlarge ×{scale}" if scale > 1 else "")))
+        return words[:1].upper() + words[1:]
 
 
 _STRENGTHS: dict[Level, dict[str, tuple[float, float]]] = {
@@ -70,6 +77,7 @@ def _photo(level: Level, scale: int) -> Steps:
 TASKS: dict[TaskName, Task] = {
     "sr": Task(
         "super-resolution",
+        "",
         (2, 3, 4),
         "bicubic",
         baseline="bicubic",
@@ -77,6 +85,7 @@ TASKS: dict[TaskName, Task] = {
     ),
     "denoise": Task(
         "removal of noise",
+        "Remove noise",
         (1,),
         "noise",
         levels=(15, 25, 50),
@@ -87,6 +96,7 @@ TASKS: dict[TaskName, Task] = {
     ),
     "jpeg": Task(
         "removal of JPEG artifacts",
+        "Remove JPEG artifacts",
         (1,),
         "jpeg",
         levels=(10, 30, 40),
@@ -98,6 +108,7 @@ TASKS: dict[TaskName, Task] = {
     ),
     "photo": Task(
         "cleaning and enlarging of ordinary photographs",
+        "Clean",
         (2, 4, 1),
         levels=("weak", "middle", "strong"),
         steps=_photo,

@@ -82,9 +82,7 @@ def test_each_file_gets_its_network_and_its_line_says_so(tmp_path):
         assert made.notes[0] == line
         restored = pyvips.Image.new_from_file(str(target)).numpy()
         assert restored.any() == ("sr-x2" in line)
-    made = Choosing(None, ("sr-x3", restorer(3))).restore_file(
-        sources["by sr-x2 for a clean picture"], tmp_path / "o.png"
-    )
+    made = Choosing(("sr-x3", restorer(3))).restore_file(sources["by sr-x2 for a clean picture"], tmp_path / "o.png")
     assert made.notes[0] == "by sr-x3"
 
 

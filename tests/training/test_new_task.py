@@ -20,6 +20,7 @@ from mambairv2.weights.model_card import Card, read_card
 def deblur(monkeypatch):
     entry = Task(
         "removal of blur",
+        "Sharpen",
         (1,),
         levels=("near", "far"),
         steps=lambda level, scale: (

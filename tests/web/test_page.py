@@ -86,8 +86,8 @@ def restore(page, *files, said):
     return page.input_value("#status textarea")
 
 
-def by_command(path, target):
-    ended = CliRunner().invoke(app, ["restore", str(path), "--weights", "sr-x2", "-o", str(target)])
+def by_command(path, target, *options):
+    ended = CliRunner().invoke(app, ["restore", str(path), *options, "-o", str(target)])
     assert ended.exit_code == 0, ended.output
     return target.read_bytes()
 
@@ -96,16 +96,32 @@ def choose(page, words):
     page.locator("#task").get_by_text(words, exact=True).click()
 
 
-def test_what_is_downloaded_is_what_the_command_line_writes(page, server, tmp_path):
-    files = [write(tmp_path, "one.jpg"), write(tmp_path, "two.png", 20, 25)]
-    choose(page, "Enlarge ×2")
-    restore(page, *files, said="two_x2.png")
+def write_smooth(folder, name):
+    """A picture without noise."""
+    (pyvips.Image.xyz(44, 30) * 4).bandjoin([90]).cast("uchar").copy(interpretation="srgb").pngsave(str(folder / name))
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "by"),
+    [
+        (None, [], [" (by photo-x2 for a JPEG of quality 75)", " (by sr-x2 for a clean picture)"]),
+        ("Enlarge ×2", ["--task", "sr"], ["", ""]),
+    ],
+    ids=["as recommended", "as chosen"],
+)
+def test_what_is_downloaded_is_what_the_command_line_writes(page, server, tmp_path, words, options, by):
+    files = [write(tmp_path, "one.jpg"), write_smooth(tmp_path, "two.png")]
+    if words is not None:
+        choose(page, words)
+    said = restore(page, *files, said="two_x2.png").splitlines()
+    assert [line.partition(" s")[2] for line in said] == by
     for file in files:
         name = f"{file.stem}_x2{file.suffix}"
         with page.expect_download() as download:
             page.click(f"#results a[download='{name}']")
         download.value.save_as(tmp_path / "found")
-        assert (tmp_path / "found").read_bytes() == by_command(file, tmp_path / f"line{file.suffix}")
+        assert (tmp_path / "found").read_bytes() == by_command(file, tmp_path / f"line{file.suffix}", *options)
     page.wait_for_selector("#slider img")
     page.wait_for_selector("#which")
     assert all(url.startswith((server[0], "blob:", "data:")) for url in page.asked), page.asked
@@ -163,14 +179,18 @@ def test_no_path_of_the_server_is_reachable(server, path):
         assert answer(server, route + path).status in (400, 403, 404, 405)
 
 
-def test_its_api_answers_gradio_client(server, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("auto-x2", []), ("auto-x4", ["--scale", "4"]), ("sr-x2", ["--task", "sr"]), ("denoise", ["--task", "denoise"])],
+)
+def test_its_api_answers_gradio_client(server, tmp_path, name, options):
     from gradio_client import Client, handle_file
 
     client = Client(server[0], verbose=False, download_files=str(tmp_path / "got"))
     path = write(tmp_path, "one.png")
-    files, said, *_ = client.predict([handle_file(str(path))], "sr-x2", api_name="/restore")
-    assert Path(files[0]).read_bytes() == by_command(path, tmp_path / "line.png")
-    assert said.startswith("one_x2.png: 44×30 → 88×60, ")
+    files, said, *_ = client.predict([handle_file(str(path))], name, api_name="/restore")
+    assert Path(files[0]).read_bytes() == by_command(path, tmp_path / "line.png", *options)
+    assert said.startswith(f"{Path(files[0]).name}: 44×30 → ")
 
 
 @pytest.mark.parametrize("place", ["outside", "work folder", "/etc/passwd"])

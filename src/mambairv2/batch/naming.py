@@ -58,6 +58,14 @@ class Naming:
         return (plain if straight else os.path.realpath(folder)) + added
 
 
+def mark_of(scale: int, packaged: str | None) -> str:
+    """Return what is added to the name of an output that lies beside its input: `_x2`, `_denoise` or `_restored`.
+
+    packaged: the name of packaged weights; None where the weights are a file.
+    """
+    return f"_x{scale}" if scale > 1 else f"_{packaged or 'restored'}"
+
+
 def means_folder(output: str) -> bool:
     """Return whether an output is a folder: it ends in a slash, has no suffix, or is one."""
     return output.endswith(("/", os.sep)) or not storage.split(output)[2] or storage.is_folder(output)

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mambairv2.batch.naming import mark_of
 from mambairv2.cli.streams import say
 from mambairv2.files.storage import sha256
 from mambairv2.restoration.grid import Grid
-from mambairv2.tasks import TASKS, TaskName, weights_name
-from mambairv2.weights.packaged import find_weights, pretrained
+from mambairv2.tasks import TaskName, weights_name
+from mambairv2.weights.packaged import find_weights, weights_by_file
 from mambairv2.weights.read_config import read_config
 
 if TYPE_CHECKING:
     from mambairv2.restoration.choosing import Choosing
+    from mambairv2.restoration.networks import Precision
     from mambairv2.restoration.planning import Tile
-    from mambairv2.restoration.restorer import Precision, Restorer
+    from mambairv2.restoration.restorer import Restorer
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,8 @@ class ChosenNetwork:
             return restorer
         from mambairv2.restoration.choosing import Choosing
 
-        if self.clean is None:
-            return Choosing(None, (self.weights, restorer))
-        return Choosing((self.weights, restorer), (self.clean, self._load(device, self.clean)))
+        clean = (self.clean, self._load(device, self.clean)) if self.clean else None
+        return Choosing((self.weights, restorer), clean)
 
     def _load(self, device: str, weights: str | None = None) -> Restorer:
         from mambairv2.restoration.memory import keep_freed_memory
@@ -103,21 +104,21 @@ def choose_network(
 
     Torch is loaded for a .pth only, which has no header to read. Raises WeightsError for weights that are missing or of
     another network, ValueError for a scale that the task or the weights do not have and for tiles that do not fit.
-    Without weights and task the packaged weights are taken for photographs, and beside them those for clean pictures;
-    where there are none for photographs at this scale, those for clean pictures alone.
+    Without weights and task each file gets the packaged weights that suit it (`weights_by_file`).
     """
-    by_default, clean = weights is None and task is None, None
-    if by_default:
-        known = scale in (None, *TASKS["photo"].scales) and weights_name("photo", scale) in pretrained()
-        task = "photo" if known else "sr"
-        if known and scale in (None, *TASKS["sr"].scales):
-            clean = weights_name("sr", scale)
-    name = weights or weights_name(task or "sr", scale)
+    clean: str | None = None
+    by_default = weights is None and task is None
+    if weights is not None:
+        name = weights
+    elif task is not None:
+        name = weights_name(task, scale)
+    else:
+        name, clean = weights_by_file(scale)
     config = read_config(name)
     if scale is not None and scale != config.upscale:
         raise ValueError(f"{name} enlarges by {config.upscale}, not by --scale {scale}")
     Grid((1, 1), config.upscale, tile if isinstance(tile, int) else None, overlap, config.window_size)
-    mark = f"_x{config.upscale}" if config.upscale > 1 else "_restored" if weights else f"_{task}"
+    mark = mark_of(config.upscale, None if weights else name)
     return ChosenNetwork(name, mark, tile, overlap, self_ensemble, precision, strength, clean, by_default)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mambairv2.images.estimation.compression import is_lossy_webp, jpeg_quality
 from mambairv2.images.estimation.noise import noise_level
@@ -16,6 +17,8 @@ from mambairv2.restoration.restorer import Restorer
 from mambairv2.restoration.results import Estimate, Restored
 from mambairv2.restoration.tiling import Progress
 
+Named = tuple[str, Restorer]
+"""The name of weights, and what restores with them."""
 GOOD_QUALITY = 90
 """JPEG quality from which a file counts as clean."""
 LITTLE_NOISE = 3.5
@@ -27,12 +30,17 @@ _SIDE = 768
 class Choosing:
     """Restores each file with the network that suits it, and says which one that was, and why.
 
-    photo: for photographs as people have them; None where there is none. clean: for clean pictures, at the same scale.
-    Each comes with its name.
+    photo: for photographs as people have them. clean: for clean pictures, at the same scale; None where the first is
+    for all files. Each comes with its name.
     """
 
-    def __init__(self, photo: tuple[str, Restorer] | None, clean: tuple[str, Restorer]) -> None:
+    def __init__(self, photo: Named, clean: Named | None = None) -> None:
         self.photo, self.clean = photo, clean
+
+    def on(self, device: str | torch.device) -> Choosing:
+        """Return the same on another device, as `Restorer.on`."""
+        clean = (self.clean[0], self.clean[1].on(device)) if self.clean else None
+        return Choosing((self.photo[0], self.photo[1].on(device)), clean)
 
     def restore_file(
         self,
@@ -46,8 +54,8 @@ class Choosing:
         planned: Callable[[Estimate], None] | None = None,
     ) -> Restored:
         """Restore an image file into another, as `Restorer.restore_file`; the first note names the network."""
-        if self.photo is None:
-            (name, restorer), why = self.clean, ""
+        if self.clean is None:
+            (name, restorer), why = self.photo, ""
         else:
             spoilt, seen = condition(source, page, max_pixels)
             name, restorer = self.photo if spoilt else self.clean

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from mambairv2.images.formats import READABLE
+from mambairv2.web.choices import choices
 from mambairv2.web.previews import previews
 from mambairv2.web.service import Cancelled, Made, Service
 
@@ -28,7 +29,7 @@ def build(service: Service, example: Path | None) -> gr.Blocks:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),
     ) -> Iterator[tuple[Any, ...]]:
-        """Restore photographs: files and the name of the weights to restored files, a line on each, and previews."""
+        """Restore photographs: files and the name of a choice to restored files, a line on each, and previews."""
         wanted = [Path(file) for file in files or ()]
         stop = cancelled[request.session_hash or ""] = threading.Event()
         done: list[Made] = []
@@ -70,8 +71,8 @@ def build(service: Service, example: Path | None) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1):
                 files = gr.File(label="Photographs", file_count="multiple", file_types=list(READABLE), elem_id="files")
-                choices = service.choices()
-                task = gr.Radio(choices, value=choices[0][1], label="What to do", elem_id="task")
+                named = [(choice.words, name) for name, choice in choices().items()]
+                task = gr.Radio(named, value=named[0][1], label="What to do", elem_id="task")
                 with gr.Row():
                     start = gr.Button("Restore", variant="primary", elem_id="start")
                     end = gr.Button("Cancel", elem_id="cancel")

@@ -1,4 +1,4 @@
-"""What the page does with photographs, without the page: choices, limits, one job after another."""
+"""What the page does with photographs, without the page: limits, one job after another."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ from mambairv2.batch.naming import Naming
 from mambairv2.batch.outcome import Outcome, Reading
 from mambairv2.batch.work import Work
 from mambairv2.batch.work_list import Job
+from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.restorer import Restorer
-from mambairv2.tasks import TASKS
-from mambairv2.weights.packaged import pretrained
-from mambairv2.weights.read_config import read_config
+from mambairv2.web.choices import Choice, choices
 
 Shown = Callable[[int, int, str], None]
 """Called with the tiles done, the tiles in all, and the name of the file."""
-RECOMMENDED = ("photo-x2", "sr-x2")
-"""Weights for ordinary photographs, the best first."""
-SUBJECTS = {"denoise": "Remove noise", "jpeg": "Remove JPEG artifacts", "photo": "Clean", "sr": "Enlarge"}
 
 
 @dataclass(frozen=True)
@@ -76,13 +72,6 @@ class Service:
         self._restorers: dict[str, Restorer] = {}
         self._turn = threading.Lock()
 
-    def choices(self) -> list[tuple[str, str]]:
-        """Return what can be done, the recommended first: words, and the name of the weights."""
-        names = list(pretrained())
-        best = next((name for name in RECOMMENDED if name in names), names[0])
-        rest = sorted(names, key=lambda name: (name != best, not name.startswith(("photo", "sr")), name))
-        return [(_words(name) + (" (recommended)" if name == best else ""), name) for name in rest]
-
     @contextmanager
     def request(self) -> Iterator[Path]:
         """Make the folder of a request and remove it at the end."""
@@ -96,11 +85,12 @@ class Service:
     def restore(self, files: Sequence[Path], name: str, folder: Path, shown: Shown) -> Iterator[Made]:
         """Restore files one after another into `folder`; each comes when it is done, also one that failed.
 
-        shown: may raise Cancelled, which ends the request. Raises ValueError for weights that are not packaged, for no
-        files and for too many.
+        name: a key of `choices()`. shown: may raise Cancelled, which ends the request. Raises ValueError for another
+        name, for no files and for too many.
         """
-        if name not in pretrained():
-            raise ValueError(f"{name}: is not among the choices: {', '.join(pretrained())}")
+        known = choices()
+        if name not in known:
+            raise ValueError(f"{name}: is not among the choices: {', '.join(known)}")
         if not files:
             raise ValueError("choose a photograph first")
         if len(files) > self.limits.files:
@@ -111,10 +101,10 @@ class Service:
             place.mkdir()
             source = place / file.name
             shutil.copyfile(file, source)
-            job = plan_batch([str(source)], Naming(mark=_mark(name))).jobs[0]
-            yield self._restore(job, reading, name, shown)
+            job = plan_batch([str(source)], Naming(mark=known[name].mark)).jobs[0]
+            yield self._restore(job, reading, known[name], shown)
 
-    def _restore(self, job: Job, reading: Reading, name: str, shown: Shown) -> Made:
+    def _restore(self, job: Job, reading: Reading, choice: Choice, shown: Shown) -> Made:
         source, target = Path(job.source), Path(job.target)
         stopped: list[Cancelled] = []
 
@@ -129,28 +119,17 @@ class Service:
         with self._turn:
             shown(0, 1, source.name)
             work.fetch()
-            work.restore(self._restorer(name), progress)
+            work.restore(self._restorer(choice), progress)
         if stopped:
             raise stopped[0]
         return Made(source, target, work.put())
 
-    def _restorer(self, name: str) -> Restorer:
-        if name not in self._restorers:
-            self._restorers[name] = Restorer(name, self._device)
-        return self._restorers[name]
+    def _restorer(self, choice: Choice) -> Restorer | Choosing:
+        if choice.clean is None:
+            return self._loaded(choice.weights)
+        return Choosing((choice.weights, self._loaded(choice.weights)), (choice.clean, self._loaded(choice.clean)))
 
-
-def _words(name: str) -> str:
-    """Return what packaged weights do, in words."""
-    scale = read_config(name).upscale
-    task = next((task for task in TASKS if name == task or name.startswith(f"{task}-x")), None)
-    subject = SUBJECTS.get(task or "", name)
-    if task == "photo" and scale > 1:
-        return f"Clean and enlarge ×{scale}"
-    return f"{subject} ×{scale}" if scale > 1 else subject
-
-
-def _mark(name: str) -> str:
-    """Return what is added to the name of an output, as the command line does."""
-    scale = read_config(name).upscale
-    return f"_x{scale}" if scale > 1 else f"_{name}"
+    def _loaded(self, weights: str) -> Restorer:
+        if weights not in self._restorers:
+            self._restorers[weights] = Restorer(weights, self._device)
+        return self._restorers[weights]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mambairv2.tasks import TASKS, weights_name
 from mambairv2.weights import hub
 from mambairv2.weights.errors import WeightsError
 
@@ -15,6 +16,18 @@ AVERAGED = "ema.safetensors"
 def pretrained() -> dict[str, Path]:
     """Return the weights that came with this package, by name."""
     return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+
+
+def weights_by_file(scale: int | None = None) -> tuple[str, str | None]:
+    """Return the names of the weights for photographs and, beside them, of those for clean pictures, at one scale.
+
+    Where there are weights of one kind only, they are for all files, and the second name is None. scale: by default 2.
+    Raises ValueError for a scale that has none.
+    """
+    photo = weights_name("photo", scale) if scale in (None, *TASKS["photo"].scales) else ""
+    if photo not in pretrained():
+        return weights_name("sr", scale), None
+    return photo, weights_name("sr", scale) if scale in (None, *TASKS["sr"].scales) else None
 
 
 def find_weights(path_or_name: str | Path) -> Path:
