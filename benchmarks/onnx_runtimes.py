@@ -18,7 +18,7 @@ import torch
 
 from mambairv2 import load_model
 from mambairv2.export import to_onnx
-from mambairv2.restoration.onnx_network import OnnxNetwork
+from mambairv2.restoration.networks import OnnxNetwork
 
 Way = Callable[[torch.Tensor], object]
 

@@ -13,8 +13,10 @@ from folder_runs import fill, outputs
 from mambairv2.batch.jobs import Job
 from mambairv2.batch.outcome import Reading
 from mambairv2.installation import install_extra
+from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.restorer import Restorer
+from small_weights import SMALL
 from stand_in import StandIn, picture, restorer
 
 
@@ -42,9 +44,9 @@ def ray(monkeypatch):
     module.shutdown()
 
 
-def restored_on_ray(tmp_path, network, done=lambda outcome: None):
+def restored_on_ray(tmp_path, tool, done=lambda outcome: None):
     """Six files by two workers, and the same files here, to compare."""
-    from mambairv2.batch.ray_engine import Setup, restore_on_ray
+    from mambairv2.batch.ray_engine import restore_on_ray
 
     photos, out, here = (tmp_path / name for name in ("photos", "out", "here"))
     fill(photos, 6)
@@ -59,17 +61,17 @@ def restored_on_ray(tmp_path, network, done=lambda outcome: None):
         done(outcome)
 
     watcher = SimpleNamespace(begun=lambda job: None, done=told)
-    restore_on_ray(Setup(network, "cpu", "auto", 16, False), jobs, Reading(), watcher, 2)
+    restore_on_ray(tool, "cpu", jobs, Reading(), watcher, 2)
     assert [outcome.error for outcome in outcomes] == [None] * len(jobs)
     assert {outcome.job for outcome in outcomes} == set(jobs)
     for job in jobs:
-        Restorer(StandIn(), "cpu").restore_file(job.source, here / Path(job.target).name)
+        tool.restore_file(job.source, here / Path(job.target).name)
     return outputs(out), outputs(here)
 
 
 def test_a_worker_that_dies_is_replaced_and_its_file_done(tmp_path, ray):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    there, here = restored_on_ray(tmp_path, Deadly(tmp_path / "killed"))
+    there, here = restored_on_ray(tmp_path, Restorer(Deadly(tmp_path / "killed"), "cpu"))
     assert (tmp_path / "killed").exists()
     assert there == here
 
@@ -91,7 +93,7 @@ def test_a_machine_that_dies_is_done_without(tmp_path, ray):
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     raylet = second.all_processes["raylet"][0].process
     try:
-        there, here = restored_on_ray(tmp_path, Slow(), lambda outcome: raylet.kill())
+        there, here = restored_on_ray(tmp_path, Restorer(Slow(), "cpu"), lambda outcome: raylet.kill())
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -99,15 +101,20 @@ def test_a_machine_that_dies_is_done_without(tmp_path, ray):
     assert there == here
 
 
-@pytest.mark.parametrize("photo", [True, False])
-def test_workers_choose_a_network_for_each_file_as_this_process_does(photo):
-    engine = pytest.importorskip("mambairv2.batch.ray_engine", reason="ray is not installed", exc_type=ImportError)
-    first = (("photo-x2", restorer(strength=0.5)) if photo else None), ("sr-x2", restorer(strength=0.5))
-    made = engine.Setup.of(Choosing(*first), "cpu").restorer()
-    assert isinstance(made, Choosing)
-    assert (made.photo and made.photo[0], made.clean[0]) == ("photo-x2" if photo else None, "sr-x2")
-    assert made.clean[1].model is first[1][1].model
-    assert made.clean[1].strength == 0.5
-    alone = engine.Setup.of(first[1][1], "cpu").restorer()
-    assert not isinstance(alone, Choosing)
-    assert alone.strength == 0.5
+def test_workers_restore_as_this_process_does_whatever_the_settings(tmp_path, ray):
+    """A file for each of two networks, at the border of which a margin shows."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    first = Restorer(MambaIRv2(SMALL), "cpu", margin=False, tile=32, overlap=0, strength=0.75)
+    choosing = Choosing(("photo-x2", first), ("sr-x2", restorer(self_ensemble=True)))
+    there, here = restored_on_ray(tmp_path, choosing)
+    assert there == here
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_choice_of_networks_is_the_same_on_another_device(clean):
+    one = Choosing(("photo-x2", restorer(strength=0.5)), ("sr-x2", restorer(margin=False)) if clean else None)
+    other = one.on("cpu")
+    assert [n and n[0] for n in (other.photo, other.clean)] == ["photo-x2", "sr-x2" if clean else None]
+    assert other.photo[1].strength == 0.5
+    if clean:
+        assert not other.clean[1].margin

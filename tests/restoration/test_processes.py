@@ -96,6 +96,16 @@ def test_a_restorer_can_be_pickled(options):
     assert other.device == one.device
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": 64, "overlap": 32, "margin": False, "strength": 0.5}], ids=str)
+def test_a_restorer_on_another_device_has_its_own_network_and_the_same_settings(options):
+    one, image = Restorer(MambaIRv2(SMALL), "cpu", **options), pixels(30, 90, 3)
+    other = one.on("cpu")
+    assert np.array_equal(other.restore(image), one.restore(image))
+    assert other.model is not one.model
+    with pytest.raises(ValueError, match="no device cuda:77 here"):
+        one.on("cuda:77")
+
+
 def test_a_pool_of_threads_shares_a_restorer():
     one, images = Restorer(MambaIRv2(SMALL), "cpu", tile=64), [pixels(70, 80, 3, seed=seed) for seed in range(8)]
     alone = [one.restore(image) for image in images]

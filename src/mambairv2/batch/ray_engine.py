@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import ray
 from ray.exceptions import RayError
@@ -17,65 +17,18 @@ from mambairv2.batch.work_list import Job
 from mambairv2.files import atomic, storage
 from mambairv2.restoration.choosing import Choosing
 from mambairv2.restoration.memory import keep_freed_memory
-from mambairv2.restoration.planning import Tile
-from mambairv2.restoration.restorer import Network, Restorer
+from mambairv2.restoration.restorer import Restorer
 
 ATTEMPTS = 3
 """How often a file is tried when its worker dies."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """The arguments of the `Restorer` of each worker."""
-
-    model: Network
-    """On the CPU."""
-    device: str
-    tile: Tile
-    overlap: int
-    self_ensemble: bool
-    strength: float = 1.0
-    clean: Network | None = None
-    """For clean pictures, where the choice is made for each file."""
-    names: tuple[str, str] | None = None
-    """Of the network and of the one for clean pictures, for the line of each file; None where it does not name them."""
-
-    @classmethod
-    def of(cls, restorer: Restorer | Choosing, device: str) -> Setup:
-        """Return what makes the same restorer on another device."""
-        if isinstance(restorer, Choosing):
-            name, first = restorer.photo or restorer.clean
-            clean = restorer.clean[1].model if restorer.photo else None
-            return replace(cls.of(first, device), clean=clean, names=(name, restorer.clean[0]))
-        r = restorer
-        return cls(r.model, device, r.tile, r.overlap, r.self_ensemble, r.strength)
-
-    def restorer(self) -> Restorer | Choosing:
-        """Make the restorer, on the device."""
-        first = self._restorer(self.model)
-        if self.names is None:
-            return first
-        if self.clean is None:
-            return Choosing(None, (self.names[1], first))
-        return Choosing((self.names[0], first), (self.names[1], self._restorer(self.clean)))
-
-    def _restorer(self, model: Network) -> Restorer:
-        return Restorer(
-            model,
-            self.device,
-            tile=self.tile,
-            overlap=self.overlap,
-            self_ensemble=self.self_ensemble,
-            strength=self.strength,
-        )
-
-
 class Worker:
     """A process with the network, which restores one file at a time."""
 
-    def __init__(self, setup: Setup, reading: Reading) -> None:
+    def __init__(self, restorer: Restorer | Choosing, device: str, reading: Reading) -> None:
         keep_freed_memory()
-        self._restorer = setup.restorer()
+        self._restorer = restorer.on(device)
         self._reading = reading
         self._scratch = ExitStack().enter_context(atomic.scratch())
 
@@ -91,7 +44,8 @@ class Worker:
 
 
 def restore_on_ray(
-    setup: Setup,
+    restorer: Restorer | Choosing,
+    device: str,
     jobs: Iterable[Job],
     reading: Reading,
     watcher: Watcher,
@@ -100,15 +54,16 @@ def restore_on_ray(
 ) -> None:
     """Restore files on the cluster that Ray finds (`RAY_ADDRESS`, or one on this machine), or start one here.
 
-    workers: by default one a GPU, or one a machine if there are none or the device is the CPU. Local paths must mean
-    the same files on every machine. A worker that dies is replaced, and its file is handed out again. tell: is given a
-    line on each step before the first file. Raises EngineError where no worker can be started.
+    restorer: on the CPU; each worker has it on `device`. workers: by default one a GPU, or one a machine if there are
+    none or the device is the CPU. Local paths must mean the same files on every machine. A worker that dies is
+    replaced, and its file is handed out again. tell: is given a line on each step before the first file. Raises
+    EngineError where no worker can be started.
     """
     ours = not ray.is_initialized()
     if ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        _Driver(setup, jobs, reading, watcher, tell).run(workers)
+        _Driver(restorer, device, jobs, reading, watcher, tell).run(workers)
     finally:
         if ours:
             ray.shutdown()
@@ -116,12 +71,17 @@ def restore_on_ray(
 
 class _Driver:
     def __init__(
-        self, setup: Setup, jobs: Iterable[Job], reading: Reading, watcher: Watcher, tell: Callable[[str], None]
+        self,
+        restorer: Restorer | Choosing,
+        device: str,
+        jobs: Iterable[Job],
+        reading: Reading,
+        watcher: Watcher,
+        tell: Callable[[str], None],
     ) -> None:
         self._watcher, self._tell = watcher, tell
         self._waiting = deque((job, 1) for job in jobs)
-        self._setup, self._reading = ray.put(setup), reading
-        self._device = setup.device
+        self._restorer, self._device, self._reading = ray.put(restorer), device, reading
         self._busy: dict[ray.ObjectRef, tuple[ray.actor.ActorHandle, Job | None, int]] = {}
 
     def run(self, workers: int | None) -> None:
@@ -146,7 +106,7 @@ class _Driver:
             self._wait()
 
     def _start(self) -> None:
-        worker = self._kind.remote(self._setup, self._reading)
+        worker = self._kind.remote(self._restorer, self._device, self._reading)
         self._busy[worker.ready.remote()] = (worker, None, 0)
 
     def _wait(self) -> None:

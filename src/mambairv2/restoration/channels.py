@@ -34,9 +34,11 @@ def _enlarged(image: Tensor, scale: int) -> Tensor:
 
 
 def plainly_enlarged(image: Tensor, scale: int) -> Tensor:
-    """Enlarge (C, h, w) in float32 on the CPU by Lanczos to (C, h·scale, w·scale); ×1 gives the image itself."""
+    """Enlarge (…, C, h, w) in float32 by Lanczos to (…, C, h·scale, w·scale), on the CPU; ×1 gives the image itself."""
     if scale == 1:
         return image.float()
-    pixels = image.float().permute(1, 2, 0).numpy()
+    if image.ndim > 3:
+        return torch.stack([plainly_enlarged(one, scale) for one in image])
+    pixels = image.float().permute(1, 2, 0).cpu().numpy()
     enlarged = resample(pixels, (pixels.shape[0] * scale, pixels.shape[1] * scale), "lanczos")
-    return torch.from_numpy(enlarged).permute(2, 0, 1)
+    return torch.from_numpy(enlarged).permute(2, 0, 1).to(image.device)

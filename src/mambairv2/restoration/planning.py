@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -59,6 +60,23 @@ class Planner:
                 raise MemoryError(f"not enough memory on {self.device} for tiles of {largest}; try a smaller tile")
             return_freed_memory(self.device)
 
+    def attempt_batch(self, size: tuple[int, int], images: int, attempt: Callable[[Grid, int], Result]) -> Result:
+        """Try with the planned tiles, of as many images at once as memory allows, then as `attempt` with one.
+
+        attempt: is given the tiles and the number of images at once.
+        """
+        grid = self.plan(size)
+        count = min(images, self._at_once(grid))
+        while count > 1:
+            try:
+                return attempt(grid, count)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            return_freed_memory(self.device)
+            count //= 2
+        return self.attempt(size, lambda grid: attempt(grid, 1))[1]
+
     def working_memory(self, grid: Grid) -> int:
         """Return the bytes for the network on a tile and, on a CPU, for the rows of the output that it belongs to."""
         height, width = grid.largest_seen
@@ -66,6 +84,13 @@ class Planner:
         network = int(height * width * bytes_per_pixel(self.model))
         rows = 3 * height * grid.size[1] * scale**2 * 3 * 4  # blended, scaled and rounded; float32
         return network + (rows if self.device.type == "cpu" else 0)
+
+    def _at_once(self, grid: Grid) -> int:
+        """Return how many images fit into memory at once, at least 1."""
+        free = free_memory(self.device)
+        if free is None:
+            return max(1, TILE**2 // math.prod(grid.largest_seen))
+        return max(1, int(free * SHARE / self.working_memory(grid)))
 
     def _fitting(self, size: tuple[int, int], largest: int, room: float | None = None) -> Grid:
         """Return the grid of the largest tiles that take at most `room` bytes, or of the smallest."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args, overload
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,25 +24,21 @@ from mambairv2.images.reading import from_array, open_pages, open_picture
 from mambairv2.images.writing import finish, output_depth, save
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.channels import plainly_enlarged, restore_channels
-from mambairv2.restoration.device import make_threads, pick_device
 from mambairv2.restoration.forecast import Forecaster
 from mambairv2.restoration.grid import Grid
-from mambairv2.restoration.onnx_network import OnnxNetwork
-from mambairv2.restoration.other_kinds import Readable, is_pillow, restore_encoded, restore_open, restore_pillow
+from mambairv2.restoration.kinds.encoded import Readable, restore_encoded, restore_open
+from mambairv2.restoration.kinds.pillow import is_pillow, restore_pillow
+from mambairv2.restoration.kinds.tensors import Values, restore_batch, restore_tensor
+from mambairv2.restoration.networks import Precision, make_network
 from mambairv2.restoration.planning import OVERLAP, TILE, Planner, Tile
 from mambairv2.restoration.results import Estimate, Restored
 from mambairv2.restoration.self_ensemble import SelfEnsemble
 from mambairv2.restoration.tiling import Progress, restore_rows
-from mambairv2.weights.load import load_model
-from mambairv2.weights.onnx_header import is_onnx
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = npt.NDArray[np.generic]
-Precision = Literal["float32", "bfloat16", "float16"]
-Network = MambaIRv2
-"""The network of a restorer, for rooms that do not import `network`."""
 
 
 class Restorer:
@@ -74,14 +72,7 @@ class Restorer:
     ) -> None:
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be 0 to 1, got {strength:g}")
-        if dtype not in (None, *get_args(Precision)):
-            raise ValueError(f"dtype is one of {', '.join(get_args(Precision))}, got {dtype!r}")
-        if dtype not in (None, "float32") and _is_onnx_file(weights):
-            raise ValueError(f"{weights}: an ONNX file has the precision it was exported in, not {dtype}")
-        self.device = pick_device("cpu" if _is_onnx_file(weights) and str(device) == "auto" else device)
-        if self.device.type == "cpu":
-            make_threads()
-        self.model = _network(weights, self.device).to(self.device, getattr(torch, dtype) if dtype else None).eval()
+        self.model, self.device = make_network(weights, device, dtype)
         self.tile, self.overlap, self.self_ensemble, self.margin = tile, overlap, self_ensemble, margin
         self.strength = strength
         self._tile = SelfEnsemble(self._run) if self_ensemble else self._run
@@ -92,6 +83,18 @@ class Restorer:
     def scale(self) -> int:
         """Output size over input size."""
         return self.model.config.upscale
+
+    def on(self, device: str | torch.device) -> Restorer:
+        """Return the same restorer on another device, with a copy of the network there; errors as `Restorer`."""
+        return Restorer(
+            copy.deepcopy(self.model),
+            device,
+            tile=self.tile,
+            overlap=self.overlap,
+            self_ensemble=self.self_ensemble,
+            margin=self.margin,
+            strength=self.strength,
+        )
 
     def plan(self, size: tuple[int, int]) -> Grid:
         """Return the tiles for an image of height and width `size`, from the free memory if `tile` is `auto`."""
@@ -120,7 +123,7 @@ class Restorer:
         """Restore one image, or a batch in a tensor.
 
         image: an array (h, w) or (h, w, C), a tensor (C, h, w) or (B, C, h, w), a path to an image file, its content
-        as bytes or as an open file, or an image of Pillow (`other_kinds.restore_pillow` says which modes). C is 1
+        as bytes or as an open file, or an image of Pillow (`restore_pillow` says which modes). C is 1
         (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in [0, 1].
         progress: called with tiles done and tiles in all; what it raises cancels.
 
@@ -131,7 +134,7 @@ class Restorer:
         MemoryError when no tile is small enough, FloatingPointError when the network gives NaN or infinity.
         """
         if isinstance(image, Tensor):
-            return self._restore_tensor(image, progress)
+            return restore_tensor(image, self._planner, self._tile, partial(self._restore_one, progress), progress)
         if isinstance(image, str | Path):
             return self._restore_picture(open_picture(image), progress)
         if is_pillow(image):
@@ -190,31 +193,16 @@ class Restorer:
     def infer(self, image: Tensor, progress: Progress | None = None) -> Tensor:
         """Restore values as they are, neither clipped nor rounded; tiles and self-ensemble as in `restore`.
 
-        image: (C, h, w) float32, grey (1) or RGB (3), around [0, 1]: noise may lie outside. Returns
-        (C, h·scale, w·scale) float32 on the CPU. Raises MemoryError when no tile is small enough.
+        image: (C, h, w) or (B, C, h, w) float32, grey (1) or RGB (3), around [0, 1]: noise may lie outside. Returns
+        (…, C, h·scale, w·scale) float32 on its device. Raises MemoryError when no tile is small enough.
         """
+        batch = image if image.ndim == 4 else image[None]
+        restored = restore_batch(batch, Values, self._planner, self._tile, progress)
+        return restored if image.ndim == 4 else restored[0]
 
-        pixels = image.permute(1, 2, 0)
-
-        def read(rows: slice, columns: slice) -> Tensor:
-            return pixels[rows, columns].contiguous().permute(2, 0, 1)  # in memory as `Picture.region`: equal rounding
-
-        def attempt(grid: Grid) -> Tensor:
-            return torch.cat(list(restore_rows(self._tile, read, grid, progress)), dim=1)
-
-        return self._planner.attempt((image.shape[1], image.shape[2]), attempt)[1]
-
-    def _restore_tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
-        if image.ndim not in (3, 4) or not 1 <= image.shape[-3] <= 4:
-            raise ValueError(f"a tensor is (C, h, w) or (B, C, h, w) with C 1 to 4, got {tuple(image.shape)}")
-        if image.ndim == 4:
-            batch, channels, height, width = image.shape
-            whole = image.new_empty(batch, channels, height * self.scale, width * self.scale)
-            for one, place in zip(image, whole, strict=True):
-                place.copy_(self._restore_tensor(one, progress))
-            return whole
-        working = image.detach().cpu()
-        working = working.float() if working.is_floating_point() else working
+    def _restore_one(self, progress: Progress | None, image: Tensor) -> Tensor:
+        """Restore a tensor (C, h, w) with alpha, whose colour is mended where it cannot be seen."""
+        working = image.cpu().float() if image.is_floating_point() else image.cpu()
         restored = self.restore(working.permute(1, 2, 0).contiguous().numpy(), progress)
         return torch.from_numpy(restored).permute(2, 0, 1).contiguous().to(image)
 
@@ -250,33 +238,22 @@ class Restorer:
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Tensor:
-        """Run the network on one tile, whatever its channels: (C, h, w) to (C, h·scale, w·scale), float32."""
-        x = image[None].to(self.device, next(self.model.parameters()).dtype)
-        restored = restore_channels(self.model, self.model.config.in_channels, self.scale, x)[0].float().cpu()
+        """Run the network on one tile, or on tiles of several images, whatever their channels.
+
+        (C, h, w) or (B, C, h, w) to the same, scaled, float32, on the device of the image.
+        """
+        x = (image if image.ndim == 4 else image[None]).to(self.device, next(self.model.parameters()).dtype)
+        restored = restore_channels(self.model, self.model.config.in_channels, self.scale, x).float().to(image.device)
         if not torch.isfinite(restored).all():
             computed = f"computed in {str(x.dtype).removeprefix('torch.')} on {self.device}"
             raise FloatingPointError(
                 f"the network gave NaN or infinity ({computed}), so nothing was written; "
                 "`mambairv2 check` tests the backends of this machine"
             )
+        restored = restored if image.ndim == 4 else restored[0]
         if self.strength == 1:
             return restored
         return torch.lerp(plainly_enlarged(image, self.scale), restored, self.strength)
-
-
-def _is_onnx_file(weights: object) -> bool:
-    return isinstance(weights, str | Path) and is_onnx(weights)
-
-
-def _network(weights: str | Path | MambaIRv2, device: torch.device) -> MambaIRv2:
-    """Return the network of weights."""
-    if not isinstance(weights, str | Path):
-        return weights
-    if not is_onnx(weights):
-        return load_model(weights, device=device)
-    if device.type != "cpu":
-        raise ValueError(f"{weights}: an ONNX file runs on the CPU here; use --device cpu, or the weights themselves")
-    return cast(MambaIRv2, OnnxNetwork(weights))  # it stands in wherever a network is run
 
 
 def restore(

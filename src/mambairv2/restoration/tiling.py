@@ -16,7 +16,7 @@ from mambairv2.restoration.grid import Grid
 from mambairv2.restoration.margin import Read, crop, read_mirrored
 
 Run = Callable[[Tensor], Tensor]
-"""(C, h, w) to (C', h·scale, w·scale)."""
+"""(…, C, h, w) to (…, C', h·scale, w·scale), on the same device."""
 Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all."""
 
@@ -53,9 +53,9 @@ def _rise(length: int, ends: int) -> Tensor:
 def restore_rows(run: Run, read: Read, grid: Grid, progress: Progress | None = None) -> Iterator[Tensor]:
     """Run a network over an image in tiles; yield rows of the output as they are finished, from top to bottom.
 
-    Yields (C', n, w·scale) on the CPU, of the dtype of `run`; the n add up to h·scale. Errors of `run`, `read` and
-    `progress` are passed on, so an error raised in `progress` cancels. With the margin of the grid, `run` gets tiles
-    that are larger at the edges of the image; nothing of it is yielded.
+    Yields (…, C', n, w·scale), of the dtype and on the device of `run`; the n add up to h·scale. Errors of `run`,
+    `read` and `progress` are passed on, so an error raised in `progress` cancels. With the margin of the grid, `run`
+    gets tiles that are larger at the edges of the image; nothing of it is yielded.
     """
     scale, rows, columns = grid.scale, grid.rows, grid.columns
     seen_rows, seen_columns = grid.seen_rows, grid.seen_columns
@@ -65,20 +65,20 @@ def restore_rows(run: Run, read: Read, grid: Grid, progress: Progress | None = N
         band: Tensor | None = None
         for j, column in enumerate(columns):
             seen = seen_rows[i], seen_columns[j]
-            tile = crop(run(read_mirrored(read, grid.size, *seen)).cpu(), seen, (row, column), scale)
+            tile = crop(run(read_mirrored(read, grid.size, *seen)), seen, (row, column), scale)
             if len(rows) == len(columns) == 1:
                 band = tile
             else:
                 if band is None:
-                    band = tile.new_zeros(tile.shape[0], tile.shape[1], grid.size[1] * scale)
+                    band = tile.new_zeros(*tile.shape[:-1], grid.size[1] * scale)
                 weight = down[i][:, None] * across[j]
-                band[:, :, column.start * scale : column.stop * scale] += tile * weight.to(tile.dtype)
+                band[..., column.start * scale : column.stop * scale] += tile * weight.to(tile)
             if progress is not None:
                 progress(i * len(columns) + j + 1, len(rows) * len(columns))
         assert band is not None
         if kept is not None:
-            band[:, : kept.shape[1]] += kept
+            band[..., : kept.shape[-2], :] += kept
         following = rows[i + 1].start if i + 1 < len(rows) else row.stop
         finished = (following - row.start) * scale
-        yield band[:, :finished]
-        kept = band[:, finished:].clone()
+        yield band[..., :finished, :]
+        kept = band[..., finished:, :].clone()

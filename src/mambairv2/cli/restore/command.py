@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -135,12 +136,11 @@ def _run(
             restore_here(restorer, plan.jobs, reading, view)
         else:
             say("starting Ray, which takes some seconds", sys.stderr)
-            from mambairv2.batch.ray_engine import Setup, restore_on_ray
+            from mambairv2.batch.ray_engine import restore_on_ray
 
             device, workers = cluster
-            restore_on_ray(
-                Setup.of(restorer, device), plan.jobs, reading, view, workers, lambda line: say(line, sys.stderr)
-            )
+            tell = partial(say, stream=sys.stderr)
+            restore_on_ray(restorer, device, plan.jobs, reading, view, workers, tell)
     except (ManifestError, EngineError) as error:
         return str(error)
     return None

@@ -1,19 +1,15 @@
-"""Images of other libraries and encoded images: Pillow's, bytes and file objects in, the same kind out."""
+"""Images of Pillow in, images of Pillow out."""
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from mambairv2.images.errors import ImageError
-from mambairv2.images.formats import suffix_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,14 +21,6 @@ _TURNED = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "PA": "RGBA", "Y
 """Modes that have no arrays that can be restored, and into which they are turned, without loss but for rounding."""
 _CARRIED = ("icc_profile", "exif", "dpi", "xmp")
 """What Pillow keeps beside the pixels and still holds for the result."""
-
-
-class Readable(Protocol):
-    """A file that is open in binary mode."""
-
-    def read(self) -> bytes:
-        """Return all that is left of it."""
-        ...
 
 
 def is_pillow(image: object) -> bool:
@@ -76,29 +64,3 @@ def _restorable(image: Image) -> Image:
     if image.mode not in _AS_THEY_ARE:
         raise ValueError(f"an image of Pillow's mode {image.mode} is not restored; convert it to RGB or I;16 first")
     return image
-
-
-def restore_encoded(content: bytes, restore_file: Callable[[Path, Path], object]) -> bytes:
-    """Restore the bytes of an image file; returns the bytes of one, in its format, or PNG for formats not written.
-
-    restore_file: a file into another. Raises ImageError where they are not an image.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "image"), Path(folder, f"restored{suffix_of(content)}")
-        source.write_bytes(content)
-        try:
-            restore_file(source, target)
-        except ImageError as error:  # the user knows no file of this name
-            raise ImageError(str(error).replace(str(source), "image").replace(str(target), "image")) from error
-        return target.read_bytes()
-
-
-def restore_open(file: Readable, restore_file: Callable[[Path, Path], object]) -> io.BytesIO:
-    """Restore a file object, from where it stands; returns one in memory, at its start. As `restore_encoded`.
-
-    Raises TypeError for a file that is open in text mode.
-    """
-    content = file.read()
-    if not isinstance(content, bytes):
-        raise TypeError(f"a file object must give bytes, got {type(content).__name__}; open it in binary mode, 'rb'")
-    return io.BytesIO(restore_encoded(content, restore_file))
