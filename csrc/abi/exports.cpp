@@ -18,6 +18,9 @@ extern const mir::Table table;
 namespace avx512 {
 extern const mir::Table table;
 }
+namespace avx512bf16 {
+extern const mir::Bfloat16Table bfloat16;
+}
 #endif
 
 namespace {
@@ -25,6 +28,7 @@ namespace {
 struct Choice {
     const char *name;
     const mir::Table *table;
+    const mir::Bfloat16Table *bfloat16 = nullptr;
 };
 
 // MAMBAIRV2_ISA names a smaller set than the machine has, for tests and comparisons.
@@ -33,8 +37,11 @@ Choice choose() {
 #ifdef MIR_X86
     auto allowed = [&](const char *name) { return !wanted || !*wanted || std::strcmp(wanted, name) == 0; };
     const mir::Processor has;
-    if (allowed("avx512") && has.avx512) return {"avx512", &avx512::table};
-    if ((allowed("avx2") || allowed("avx512")) && has.avx2) return {"avx2", &avx2::table};
+    const bool bfloat16 = allowed("avx512bf16"), avx512 = bfloat16 || allowed("avx512"),
+               avx2 = avx512 || allowed("avx2");
+    if (bfloat16 && has.avx512bf16) return {"avx512bf16", &avx512::table, &avx512bf16::bfloat16};
+    if (avx512 && has.avx512) return {"avx512", &avx512::table};
+    if (avx2 && has.avx2) return {"avx2", &avx2::table};
 #endif
     (void)wanted;
     return {"portable", &portable::table};
@@ -94,6 +101,7 @@ template <class A> mir::Status guarded(void (*kernel)(const A &), const A &args,
 
 API const Entry *mambairv2_layout() { return LAYOUT; }
 API const char *mambairv2_isa() { return chosen().name; }
+API int mambairv2_has_bfloat16() { return chosen().bfloat16 != nullptr; }
 API int mambairv2_width_f32() { return chosen().table->width_f32; }
 API int mambairv2_width_f64() { return chosen().table->width_f64; }
 
@@ -106,4 +114,13 @@ API int mambairv2_width_f64() { return chosen().table->width_f64; }
         return guarded(chosen().table->NAME##_f64, *args, message);                        \
     }
 #include "abi/kernels.def"
+#undef KERNEL
+
+#define KERNEL(NAME, ARGS)                                                                     \
+    API mir::Status mambairv2_##NAME##_bf16(const mir::ARGS<float> *args, char *message) {     \
+        if (chosen().bfloat16) return guarded(chosen().bfloat16->NAME, *args, message);        \
+        std::snprintf(message, mir::MESSAGE, "%s has no products of bfloat16", chosen().name); \
+        return mir::FAILED;                                                                    \
+    }
+#include "abi/bfloat16.def"
 #undef KERNEL

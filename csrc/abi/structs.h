@@ -5,7 +5,7 @@
 
 namespace mir {
 
-constexpr int ABI = 9;  // raised where a kernel changes what it means by its arguments
+constexpr int ABI = 10;  // raised where a kernel changes what it means by its arguments
 
 enum Status : int32_t { OK = 0, OUT_OF_MEMORY = 1, FAILED = 2 };  // what each kernel returns
 constexpr int MESSAGE = 256;                                      // characters that say why it failed

@@ -13,4 +13,10 @@ struct Table {
 #undef KERNEL
 };
 
+struct Bfloat16Table {
+#define KERNEL(NAME, ARGS) void (*NAME)(const ARGS<float> &);
+#include "abi/bfloat16.def"
+#undef KERNEL
+};
+
 }  // namespace mir

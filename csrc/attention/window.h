@@ -50,11 +50,12 @@ inline int mirrored_place(int q, int k) {
 }
 
 template <class T> struct Tables {
-    Buffer<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2; the second with x reversed
-    Tables(const AttentionArgs<T> &a, bool both) : plain(a.heads * TABLE), mirrored(both ? a.heads * TABLE : 0) {
+    Buffer<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2, times unit; the second with x reversed
+    Tables(const AttentionArgs<T> &a, bool both, T unit = 1)
+        : plain(a.heads * TABLE), mirrored(both ? a.heads * TABLE : 0) {
         for (int64_t h = 0; h < a.heads; h++)
             for (int i = 0; i < TABLE; i++) {
-                const T value = a.table[i * a.heads + h] * T(1.4426950408889634074);
+                const T value = a.table[i * a.heads + h] * T(1.4426950408889634074) * unit;
                 plain[h * TABLE + i] = value;
                 if (both) mirrored[h * TABLE + i / SPAN * SPAN + SPAN - 1 - i % SPAN] = value;
             }
@@ -85,8 +86,8 @@ inline void gather_transposed(T *columns, const int64_t *token, const T *from, i
             for (int l = 0; l < lanes; l++) store(columns + (d + l) * TOKENS + i, v[l] * scale);
         }
 }
-template <class T>
-inline void scatter_transposed(T *to, const int64_t *token, const T *columns, int64_t stride, int dim, T scale) {
+template <class T, class F>
+inline void scatter_transposed(F *to, const int64_t *token, const T *columns, int64_t stride, int dim, T scale) {
     constexpr int W = Simd<T>::W;
     for (int i = 0; i < TOKENS; i += W)
         for (int d = 0; d < dim; d += W) {

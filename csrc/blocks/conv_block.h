@@ -45,7 +45,8 @@ template <class T> struct Bands {
     int64_t full_width() const { return width + 2 * pad + NEIGHBOURS; }
 };
 
-template <class T, int K> struct ConvBlockBand {
+// F: what the maps multiply, T or bfloat16.
+template <class T, class F, int K> struct ConvBlockBand {
     static constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const ConvBlockArgs<T> &a;
@@ -54,8 +55,9 @@ template <class T, int K> struct ConvBlockBand {
     const T *const taps;
     const bool gated;
     const int64_t pad, wide, inner, hidden_row;
-    LinearBlock<T> first, border, last;
-    Buffer<T> staged, hidden, joined;  // staged: zeros stay beside the image
+    LinearBlock<T, F> first, border, last;
+    Buffer<T> staged, hidden;  // staged: zeros stay beside the image
+    Buffer<F> joined;
     int64_t image = 0, y0 = 0, x0 = 0, height = 0, width = 0;
     struct Tokens {
         std::vector<int64_t> token, place;  // in the image, in the ring
@@ -65,7 +67,8 @@ template <class T, int K> struct ConvBlockBand {
     std::vector<const T *> read, joins;  // rows in the ring: what the convolution reads, what it is joined to
 
     ConvBlockBand(const ConvBlockArgs<T> &args, const Bands<T> &cut, const LinearArgs<T> &border_args,
-                  const T *first_columns, const T *border_columns, const T *last_columns, const T *conv_taps)
+                  const Factors<F> *first_columns, const Factors<F> *border_columns, const Factors<F> *last_columns,
+                  const T *conv_taps)
         : a(args), conv(args.conv), bands(cut), taps(conv_taps), gated(conv.mode == mir::GATED), pad(cut.pad),
           wide(cut.wide), inner(conv.channels), hidden_row(cut.hidden_row), first(a.first, first_columns),
           border(border_args, border_columns), last(a.last, last_columns), staged(cut.ring() * cut.full_width() * wide),
@@ -84,8 +87,12 @@ template <class T, int K> struct ConvBlockBand {
             const int64_t count = std::min(bands.step, height - y), end = y + count + pad;
             map_in(mapped, end);
             mapped = end;
-            convolve(y, count);
-            if (a.last.weight) map_back(y, count);
+            if (a.last.weight) {
+                convolve(y, count, joined.data(), width, wide);
+                map_back(y, count);
+            } else {
+                convolve(y, count, conv.y + token(y, 0) * inner, conv.width, inner);
+            }
         }
     }
 
@@ -118,13 +125,13 @@ template <class T, int K> struct ConvBlockBand {
     }
 
     // f(first, count) for blocks of tokens of about the same size.
-    template <class F> static void by_blocks(int64_t size, F &&f) {
+    template <class Do> static void by_blocks(int64_t size, Do &&f) {
         const int64_t most = Bands<T>::even(size, LINEAR_BLOCK, TILE_ROWS);
         for (int64_t n = 0; n < size; n += most) f(n, std::min(most, size - n));
     }
 
     // The first map of some tokens, token r to to(r).
-    template <class F> void map(const Tokens &tokens, LinearBlock<T> &by, int64_t n, int64_t count, F &&to) {
+    template <class To> void map(const Tokens &tokens, LinearBlock<T, F> &by, int64_t n, int64_t count, To &&to) {
         by.gather(count, [x = a.first.x, token = &tokens.token[n], stride = a.first.x_stride](int64_t r) {
             return x + token[r] * stride;
         });
@@ -135,7 +142,7 @@ template <class T, int K> struct ConvBlockBand {
     }
 
     // The convolution reads the channels from `from` on. What gates is not needed around the band, nor kept.
-    void map_gated(const Tokens &tokens, LinearBlock<T> &by, int64_t from) {
+    void map_gated(const Tokens &tokens, LinearBlock<T, F> &by, int64_t from) {
         by_blocks(tokens.token.size(), [&](int64_t n, int64_t count) {
             const int64_t *where = &tokens.place[n];
             T *room = from ? hidden.data() : &hidden[bands.ring() * bands.full_width() * hidden_row];
@@ -151,13 +158,11 @@ template <class T, int K> struct ConvBlockBand {
         });
     }
 
-    void convolve(int64_t y, int64_t count) {
+    // `count` rows of the convolution; a row goes to every `to_row` tokens, a token to every `to_step` numbers.
+    template <class To> void convolve(int64_t y, int64_t count, To *to, int64_t to_row, int64_t to_step) {
         // By value: a store may change any member.
-        const bool more = a.last.weight;
         const T *bias = conv.bias;
-        T *to = more ? joined.data() : conv.y + token(y, 0) * inner;
-        const int64_t u_step = gated ? hidden_row : wide, to_row = more ? width : conv.width,
-                      to_step = more ? wide : inner;
+        const int64_t u_step = gated ? hidden_row : wide;
         const int32_t mode = conv.mode;
         read.clear(), joins.clear();
         for (int64_t i = -pad; i < count + pad + ROWS - 1; i++) read.push_back(&staged[place(y + i, -pad) * wide]);
@@ -196,25 +201,26 @@ template <class T, int K> struct ConvBlockBand {
     }
 };
 
-template <class T, int K> void conv_block_forward_kernel(const ConvBlockArgs<T> &a) {
+template <class T, class F, int K> void conv_block_forward_kernel(const ConvBlockArgs<T> &a) {
     const Bands<T> bands(a.conv);
-    const Scratch<T> first = panels(a.first.weight, a.first.out, a.first.in);
+    using Columns = Scratch<Factors<F>>;
+    const Columns first = panels<T, F>(a.first.weight, a.first.out, a.first.in);
     const Buffer<T> taps = taps_of(a.conv, false);
-    const Scratch<T> last = a.last.weight ? panels(a.last.weight, a.last.out, a.last.in) : Scratch<T>();
+    const Columns last = a.last.weight ? panels<T, F>(a.last.weight, a.last.out, a.last.in) : Columns();
     LinearArgs<T> border = a.first;  // with a gate, the half that is convolved
-    Scratch<T> around;
+    Columns around;
     if (a.conv.mode == mir::GATED) {
         border.out = a.conv.channels;
         border.weight += border.out * border.in, border.bias += border.out;
-        around = panels(border.weight, border.out, border.in);
+        around = panels<T, F>(border.weight, border.out, border.in);
     }
     mir::parallel(a.conv.batch * bands.rows * bands.columns, a.conv.threads, [&](int64_t task) {
-        ConvBlockBand<T, K>(a, bands, border, first.data(), around.data(), last.data(), taps.data()).run(task);
+        ConvBlockBand<T, F, K>(a, bands, border, first.data(), around.data(), last.data(), taps.data()).run(task);
     });
 }
 
-template <class T> void conv_block_forward(const ConvBlockArgs<T> &a) {
-    by_kernel(a.conv.kernel, [&](auto k) { conv_block_forward_kernel<T, decltype(k)::value>(a); });
+template <class T, class F = T> void conv_block_forward(const ConvBlockArgs<T> &a) {
+    by_kernel(a.conv.kernel, [&](auto k) { conv_block_forward_kernel<T, F, decltype(k)::value>(a); });
 }
 
 }  // namespace MIR_ISA

@@ -3,8 +3,10 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "abi/structs.h"
+#include "base/bfloat16.h"
 #include "base/functions.h"
 #include "base/parallel.h"
 #include "dense/norm.h"
@@ -14,31 +16,32 @@ namespace MIR_ISA {
 
 using mir::LinearArgs;
 
-template <class T> struct LinearBlock {
+// F: what is multiplied, T or bfloat16.
+template <class T, class F = T> struct LinearBlock {
     static constexpr int W = Simd<T>::W;
     using V = Vec<T>;
     const LinearArgs<T> &a;
     const int64_t in_wide, out_wide;
-    const T *columns;  // panels of the weight
-    Scratch<T> copy;
-    const T *rows = nullptr;  // the staged tokens
-    int64_t row = 0;          // and from one to the next
+    const Factors<F> *columns;  // panels of the weight
+    Scratch<F> copy;
+    const F *rows = nullptr;  // the staged tokens
+    int64_t row = 0;          // and from one to the next, whole steps
     Moments<T> moment[LINEAR_BLOCK];
 
-    LinearBlock(const LinearArgs<T> &args, const T *weight)
+    LinearBlock(const LinearArgs<T> &args, const Factors<F> *weight)
         : a(args), in_wide(whole_vectors<T>(a.in)), out_wide(whole_vectors<T>(a.out)), columns(weight),
           copy(LINEAR_BLOCK * in_wide) {}
 
     // Tokens r0.., normalised if asked; zeros behind the last, and behind each if `padded`. Copied only if need be.
     void stage(int64_t r0, int64_t count, bool padded) {
-        if (!a.gamma && count == LINEAR_BLOCK && (!padded || a.in == in_wide))
-            view(a.x + r0 * a.x_stride, a.x_stride);
-        else
-            gather(count, [&](int64_t r) { return a.x + (r0 + r) * a.x_stride; });
+        if constexpr (std::is_same_v<T, F>)
+            if (!a.gamma && count == LINEAR_BLOCK && (!padded || a.in == in_wide))
+                return view(a.x + r0 * a.x_stride, a.x_stride);
+        gather(count, [&](int64_t r) { return a.x + (r0 + r) * a.x_stride; });
     }
-    void view(const T *from, int64_t step) { rows = from, row = step; }
+    void view(const F *from, int64_t step) { rows = from, row = step; }
     // The same for tokens anywhere: where(r) is where token r lies.
-    template <class F> void gather(int64_t count, F &&where) {
+    template <class Where> void gather(int64_t count, Where &&where) {
         view(copy.data(), in_wide);
         auto to = [&](int64_t r) { return copy.data() + r * in_wide; };
         if (a.gamma)
@@ -46,14 +49,16 @@ template <class T> struct LinearBlock {
         else
             for (int64_t r = 0; r < count; r++)
                 for (int64_t i = 0; i < a.in; i += W) store(to(r) + i, load(where(r) + i, lanes_at<T>(i, a.in)));
-        std::fill(to(count), to(LINEAR_BLOCK), T(0));
+        std::fill(to(count), to(LINEAR_BLOCK), F{});
     }
 
     // emit(row, column, lanes, value) for each vector of the map of the staged tokens, before GELU. A long emit would
     // push the sums out of the registers where its loop is unrolled.
-    template <bool LONG, class F> void map(int64_t count, F &&emit) const {
-        const T *from = rows, *weight = columns, *bias = a.bias;
-        const int64_t step = row, in = a.in, out = a.out,
+    template <bool LONG, class Emit> void map(int64_t count, Emit &&emit) const {
+        using S = Factors<F>;
+        const S *from = reinterpret_cast<const S *>(rows), *weight = columns;
+        const T *bias = a.bias;
+        const int64_t step = row / Step<F>::COUNT, in = steps_of<F>(a.in), out = a.out,
                       wide = out_wide;  // in registers: a store may change any member
         by_columns((int)(wide / W), [&](auto width, int first) {
             constexpr int C = decltype(width)::value;
@@ -66,7 +71,7 @@ template <class T> struct LinearBlock {
 #pragma GCC unroll 8
                 for (int i = 0; i < TILE_ROWS; i++)
                     for (int c = 0; c < C; c++) sum[i][c] = start[c];
-                product<T, C>(sum, from + r * step, step, 1, weight + o * in, C * W, in);
+                product<T, C, S>(sum, from + r * step, step, 1, weight + o * in, C * W, in);
                 auto emit_row = [&](int i) {
                     if (r + i < count)
                         for (int c = 0; c < C; c++) emit(r + i, o + c * W, lanes(c), sum[i][c]);
@@ -84,15 +89,15 @@ template <class T> struct LinearBlock {
 };
 
 // What becomes of each vector of the map, known to the compiler: sums stay in registers.
-template <class T, bool GELU, bool RESIDUAL, bool SKIP> void linear_forward_as(const LinearArgs<T> &a) {
+template <class T, class F, bool GELU, bool RESIDUAL, bool SKIP> void linear_forward_as(const LinearArgs<T> &a) {
     using V = Vec<T>;
-    const Scratch<T> columns = panels(a.weight, a.out, a.in);
+    const Scratch<Factors<F>> columns = panels<T, F>(a.weight, a.out, a.in);
     mir::parallel((a.rows + LINEAR_BLOCK - 1) / LINEAR_BLOCK, a.threads, [&](int64_t task) {
         const int64_t r0 = task * LINEAR_BLOCK, count = std::min<int64_t>(LINEAR_BLOCK, a.rows - r0), out = a.out;
         T *y = a.y + r0 * out;
         const T *residual = a.residual + (RESIDUAL ? r0 * out : 0), *skip = a.skip + (SKIP ? r0 * out : 0),
                 *scale = a.scale;
-        LinearBlock<T> block(a, columns.data());
+        LinearBlock<T, F> block(a, columns.data());
         block.stage(r0, count, false);
         block.template map<GELU>(count, [=](int64_t r, int64_t o, int lanes, V v) {
             const int64_t at = r * out + o;
@@ -104,12 +109,12 @@ template <class T, bool GELU, bool RESIDUAL, bool SKIP> void linear_forward_as(c
     });
 }
 
-template <class T> void linear_forward(const LinearArgs<T> &a) {
+template <class T, class F = T> void linear_forward(const LinearArgs<T> &a) {
     constexpr void (*FUNCTIONS[])(const LinearArgs<T> &) = {
-        linear_forward_as<T, false, false, false>, linear_forward_as<T, false, false, true>,
-        linear_forward_as<T, false, true, false>,  linear_forward_as<T, false, true, true>,
-        linear_forward_as<T, true, false, false>,  linear_forward_as<T, true, false, true>,
-        linear_forward_as<T, true, true, false>,   linear_forward_as<T, true, true, true>,
+        linear_forward_as<T, F, false, false, false>, linear_forward_as<T, F, false, false, true>,
+        linear_forward_as<T, F, false, true, false>,  linear_forward_as<T, F, false, true, true>,
+        linear_forward_as<T, F, true, false, false>,  linear_forward_as<T, F, true, false, true>,
+        linear_forward_as<T, F, true, true, false>,   linear_forward_as<T, F, true, true, true>,
     };
     FUNCTIONS[4 * !!a.gelu + 2 * !!a.residual + !!a.skip](a);
 }

@@ -66,7 +66,7 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
                 constexpr int C = decltype(width)::value;
                 for (int64_t r = 0; r < count; r += TILE_ROWS) {
                     V sum[TILE_ROWS][C] = {};
-                    product<T, C>(sum, &dy[r * dy_wide], dy_wide, 1, &weight[first * W * a.out], C * W, a.out);
+                    product<T, C, T>(sum, &dy[r * dy_wide], dy_wide, 1, &weight[first * W * a.out], C * W, a.out);
                     for (int i = 0; i < TILE_ROWS; i++)
                         for (int c = 0; c < C; c++) store(&dx[(r + i) * in_wide + (first + c) * W], sum[i][c]);
                 }
@@ -75,7 +75,7 @@ template <class T> void linear_backward(const LinearGradArgs<T> &g) {
                     T *to = &dw[o * in_wide + first * W];
                     for (int i = 0; i < TILE_ROWS; i++)
                         for (int c = 0; c < C; c++) sum[i][c] = load(to + i * in_wide + c * W);
-                    product<T, C>(sum, &dy[o], 1, dy_wide, block.rows + first * W, block.row, count);
+                    product<T, C, T>(sum, &dy[o], 1, dy_wide, block.rows + first * W, block.row, count);
                     for (int i = 0; i < TILE_ROWS; i++)
                         for (int c = 0; c < C; c++) store(to + i * in_wide + c * W, sum[i][c]);
                 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/bfloat16.h"
 #include "base/lanes.h"
 #include "base/vector.h"
 
@@ -52,14 +53,14 @@ template <class T, class X> inline void moments(int64_t count, int64_t n, T eps,
 }
 
 // The same (for `moment` null, not kept), and (x - mean) · inverse · gamma + beta, whole vectors with zeros behind, to
-// to(r).
+// to(r), of T or rounded.
 template <class T, class X, class Y>
 inline void normalise(int64_t count, int64_t n, const T *gamma, const T *beta, T eps, X &&where, Y &&to,
                       Moments<T> *moment) {
     constexpr int N = NORM_TOKENS<T>;
     for (int64_t r0 = 0; r0 < count; r0 += N) {
         NormTokens<T> t;
-        T *y[N];
+        decltype(to(0)) y[N];
         for (int r = 0; r < N; r++) t.x[r] = where(std::min(r0 + r, count - 1)), y[r] = to(std::min(r0 + r, count - 1));
         t.find(n, eps);
         by_vectors<T>(n, [&](int64_t i, int lanes) {

@@ -196,12 +196,12 @@ def test_opcheck():
         real = [t.clone().requires_grad_() if isinstance(t, Tensor) and t.is_floating_point() else t for t in given]
         torch.library.opcheck(operator, (*real, True))
 
-    both("attention_block_native", (*block_of_attention(torch.float32, (1, 16, 16), 24, 2), 8, 1e-5))
+    both("attention_block_native", (*block_of_attention(torch.float32, (1, 16, 16), 24, 2), 8, 1e-5, False))
     x, gamma, beta, first, bias, taps, bias2, gamma2, beta2, last, bias3 = tensors(
         torch.float32, (1, 9, 9, 20), (20,), (20,), (28, 20), (28,), (14, 1, 3, 3), *[(14,)] * 3, (20, 14), (20,)
     )
     given = (x, gamma, beta, first, bias, taps, bias2, gamma2, beta2)
-    both("conv_block_native", (*given, last, bias3, None, None, 1e-5, 1e-5, 0, True))
-    both("conv_block_native", (*given, None, None, None, None, 1e-5, 1e-5, 0, True))
+    both("conv_block_native", (*given, last, bias3, None, None, 1e-5, 1e-5, 0, True, False))
+    both("conv_block_native", (*given, None, None, None, None, 1e-5, 1e-5, 0, True, False))
     route = tensors(torch.float32, (1, 30, 20), (20,), (20,), (7, 20), (7,), (9, 7), (9,), (9, 8))
     torch.library.opcheck(torch.ops.mambairv2.choose_prompt_native, (*route, 1e-5))

@@ -92,5 +92,5 @@ def test_operators_say_what_they_change():
     given, order = make(21, torch.float32)
     torch.library.opcheck(torch.ops.mambairv2.selective_scan_native_, (*given, order))
     x, weight, vector = torch.randn(9, 20), torch.randn(20, 20), torch.randn(20)
-    given = (x, weight, vector, vector, vector, None, None, None, 1e-5, False)
+    given = (x, weight, vector, vector, vector, None, None, None, 1e-5, False, False)
     torch.library.opcheck(torch.ops.mambairv2.linear_native_, given)

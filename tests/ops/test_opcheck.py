@@ -67,7 +67,7 @@ def test_attention(shift):
 def test_linear(full):
     x, weight, bias = real(70, 5), real(9, 5), real(9)
     extra = [real(5), real(5), real(70, 9), real(70, 9), real(9)] if full else [None] * 5
-    inputs = [x, weight, bias if full else None, *extra, 1e-5, full]
+    inputs = [x, weight, bias if full else None, *extra, 1e-5, full, False]
     torch.library.opcheck(torch.ops.mambairv2.linear_native, inputs)
     given = [torch.randn(70, 9), *detached(inputs)]
     torch.library.opcheck(torch.ops.mambairv2.linear_backward_native, given)

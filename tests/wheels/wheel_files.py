@@ -30,7 +30,9 @@ def kernels() -> set[str]:
     """Return the functions that every library exports."""
     listed = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/abi/kernels.def").read_text(), re.MULTILINE)
     names = {f"{name}_{dtype}" for name in listed for dtype in ("f32", "f64")}
-    return {f"mambairv2_{name}" for name in names | {"layout", "isa", "width_f32", "width_f64"}}
+    listed = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/abi/bfloat16.def").read_text(), re.MULTILINE)
+    names |= {f"{name}_bf16" for name in listed}
+    return {f"mambairv2_{name}" for name in names | {"layout", "isa", "has_bfloat16", "width_f32", "width_f64"}}
 
 
 def wheel_of(target: Target) -> Path:

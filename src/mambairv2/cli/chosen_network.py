@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from mambairv2.weights.read_config import read_config
 
 if TYPE_CHECKING:
     from mambairv2.restoration.choosing import Choosing
-    from mambairv2.restoration.networks import Precision
     from mambairv2.restoration.planning import Tile
+    from mambairv2.restoration.precision import Precision
     from mambairv2.restoration.restorer import Restorer
 
 
@@ -57,21 +58,25 @@ class ChosenNetwork:
         }
 
     def load(self, device: str) -> Restorer | Choosing:
-        """Load torch and the network; a line on stderr says where the device does without its fast kernels.
+        """Load torch and the network; lines on stderr say what the device does without: fast kernels, bfloat16.
 
         Raises WeightsError for weights that are damaged, ValueError for a device that is not there, and MemoryError.
         """
         _rehearse(lambda: self._load(device))
-        restorer = self._load(device)
+        with warnings.catch_warnings(record=True) as told:
+            restorer = self._load(device)
         from mambairv2.ops import slow_note
 
         if note := slow_note(restorer.device.type):
             say(note, sys.stderr)
+        for warning in told:
+            say(f"note: {warning.message}", sys.stderr)
         if not self.by_default:
             return restorer
         from mambairv2.restoration.choosing import Choosing
 
-        clean = (self.clean, self._load(device, self.clean)) if self.clean else None
+        with warnings.catch_warnings(record=True):  # the same as before
+            clean = (self.clean, self._load(device, self.clean)) if self.clean else None
         return Choosing((self.weights, restorer), clean)
 
     def _load(self, device: str, weights: str | None = None) -> Restorer:

@@ -46,4 +46,5 @@ class WindowAttention(nn.Module):
             self.shift,
             backend=self.backends.attention,
             dense=self.backends.dense,
+            products=self.backends.products,
         )

@@ -97,10 +97,12 @@ class AttentiveStateSpaceModule(nn.Module):
         """Return x + self(norm(x)), each line in one kernel; equal but for rounding."""
         if self.has_prompts and routed is None:
             routed = self._route_fused(x.flatten(1, 2), norm, generator)
-        into, taps, dense = affine_of(self.in_proj), affine_of(self.position), self.backends.dense
-        u = conv_block(x, norm_of(norm), (into[0].flatten(1), into[1]), taps, "sigmoid", backend=dense)
-        y, out = self._mix(u, routed), affine_of(self.out_proj)
-        return linear(y, *out, norm=norm_of(self.out_norm), residual=x, overwrite=True, backend=dense)
+        weight, bias = affine_of(self.in_proj)
+        taps, dense, products = affine_of(self.position), self.backends.dense, self.backends.products
+        into = (weight.flatten(1), bias)
+        u = conv_block(x, norm_of(norm), into, taps, "sigmoid", backend=dense, products=products)
+        y, out, norm = self._mix(u, routed), affine_of(self.out_proj), self.out_norm
+        return linear(y, *out, norm=norm_of(norm), residual=x, overwrite=True, backend=dense, products=products)
 
     def _mix(self, u: Tensor, routed: Routed | None) -> Tensor:
         """Scan u (B, H, W, D) with its labels and prompts, or in four directions without."""
@@ -163,7 +165,8 @@ class AttentiveStateSpaceModule(nn.Module):
     def _project(self, u: Tensor, direction: int) -> tuple[Tensor, Tensor, Tensor]:
         """Project u (B, L, D) to dt (B, L, K), from which the steps Δ are made, B and C (B, L, N)."""
         rank, states = self.config.dt_rank, self.config.d_state
-        projected = linear(u, self.x_proj_weight[direction], backend=self.backends.dense)
+        dense, products = self.backends.dense, self.backends.products
+        projected = linear(u, self.x_proj_weight[direction], backend=dense, products=products)
         dt, B, C = projected.split((rank, states, states), dim=-1)
         return dt, B, C
 

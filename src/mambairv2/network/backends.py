@@ -7,17 +7,21 @@ from mambairv2.ops.backend_choice import (
     AttentionBackend,
     Backends,
     DenseBackend,
+    Products,
     ScanBackend,
     attention_backend,
     scan_backend,
 )
+from mambairv2.ops.library.loader import without_bfloat16
 
 __all__ = [
     "AttentionBackend",
     "Backends",
     "DenseBackend",
+    "Products",
     "ScanBackend",
     "attention_backend",
     "scan_backend",
     "slow_note",
+    "without_bfloat16",
 ]

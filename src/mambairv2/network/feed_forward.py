@@ -53,4 +53,5 @@ class FeedForward(nn.Module):
             skip=skip,
             scale=scale,
             backend=self.backends.dense,
+            products=self.backends.products,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,7 +16,7 @@ from mambairv2.network.fusion import built_parts, runs_fused
 from mambairv2.network.gumbel_sampling import Generators, check_generators, repeatable
 from mambairv2.network.layers import residual_conv, to_image, to_tokens
 from mambairv2.network.reconstruction import HEADS
-from mambairv2.ops.backend_choice import AttentionBackend, Backends, DenseBackend, ScanBackend
+from mambairv2.ops.backend_choice import AttentionBackend, Backends, DenseBackend, Products, ScanBackend
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
@@ -147,10 +149,22 @@ class MambaIRv2(nn.Module):
         dense covers linear maps, depthwise convolutions, routing, the sort by prompt and noise. Raises at the next
         call if a backend cannot run: ValueError for an unknown name, RuntimeError for one that is not there.
         """
+        return self._set_backends(scan=scan, attention=attention, dense=dense)
+
+    def set_products(self, products: Products) -> MambaIRv2:
+        """Choose what the native kernels round to before they multiply, where no gradient is asked for; returns self.
+
+        bfloat16 is for a network in float32, which sums, norms, softmax, scan, routing and shortcuts stay in. Raises
+        at the next call: ValueError for an unknown name, RuntimeError where the processor cannot.
+        """
+        return self._set_backends(products=products)
+
+    def _set_backends(self, **changes: str) -> MambaIRv2:
+        backends = replace(self.backends, **changes)  # type: ignore[arg-type]
         parts = MambaIRv2, AttentiveStateSpaceBlock, AttentiveStateSpaceModule, WindowAttention, FeedForward
         for module in self.modules():
             if isinstance(module, parts):
-                module.backends = Backends(scan, attention, dense)
+                module.backends = backends
         return self
 
     def set_checkpointing(self, enabled: bool) -> MambaIRv2:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from mambairv2.ops import triton_support, triton_verdict
 from mambairv2.ops.library import loader
+from mambairv2.ops.registration import needs_gradient
 
 ScanBackend = Literal["auto", "reference", "chunked", "native", "triton"]
 AttentionBackend = Literal["auto", "reference", "sdpa", "native", "triton"]
 DenseBackend = Literal["auto", "torch", "native"]
+Products = Literal["float32", "bfloat16"]
 
 WINDOW = 16
 """Side of the windows that the native and the Triton attention take."""
@@ -33,6 +35,8 @@ class Backends:
     """The attention inside windows."""
     dense: DenseBackend = "auto"
     """Everything else that has a kernel: linear maps, depthwise convolutions, routing, the sort by prompt, noise."""
+    products: Products = "float32"
+    """What the native kernels round to before they multiply, at inference; sums are of float32 in any case."""
 
 
 def scan_backend(u: Tensor, wanted: ScanBackend = "auto", states: int = 1) -> str:
@@ -74,6 +78,25 @@ def index_backend(device: torch.device, wanted: DenseBackend = "auto") -> str:
     if wanted != "auto":
         return _named(wanted, device, ("native", "torch"))
     return "native" if _native_runs(device) and not _tracing() else "torch"
+
+
+def rounds(products: Products, *given: Tensor | None) -> bool:
+    """Return whether a native kernel rounds to bfloat16 before it multiplies: if asked to, and without gradients.
+
+    given: what the operation takes. Raises ValueError for an unknown name, RuntimeError where the processor cannot.
+    """
+    if (
+        products == "float32"
+        or needs_gradient(*given)
+        or any(t is not None and t.dtype != torch.float32 for t in given)
+    ):
+        return False
+    if products != "bfloat16":
+        raise ValueError(f"products are of float32 or bfloat16, got {products!r}")
+    reason = loader.without_bfloat16()
+    if reason is not None:
+        raise RuntimeError(f"no products of bfloat16: {reason}")
+    return True
 
 
 def missing(backend: str, device: torch.device) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from mambairv2.installation import install_extra
 from mambairv2.network.model import MambaIRv2
 from mambairv2.restoration.device import make_threads, pick_device
+from mambairv2.restoration.precision import Precision, set_precision
 from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.load import load_model
 from mambairv2.weights.onnx_header import is_onnx, read_onnx_config
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def make_network(
@@ -42,7 +41,10 @@ def make_network(
         network = load_model(weights, device=chosen)
     else:
         network = cast(MambaIRv2, OnnxNetwork(onnx))  # it stands in wherever a network is run
-    return network.to(chosen, getattr(torch, dtype) if dtype else None).eval(), chosen
+    network.to(chosen).eval()
+    if dtype is not None:
+        set_precision(network, chosen, dtype)
+    return network, chosen
 
 
 def _onnx_file(weights: object) -> Path | None:

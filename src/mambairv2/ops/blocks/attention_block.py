@@ -12,7 +12,15 @@ from torch import Tensor
 
 from mambairv2.ops.attention.native import attention_backward
 from mambairv2.ops.attention.window_attention import window_attention
-from mambairv2.ops.backend_choice import WINDOW, AttentionBackend, DenseBackend, attention_backend, dense_backend
+from mambairv2.ops.backend_choice import (
+    WINDOW,
+    AttentionBackend,
+    DenseBackend,
+    Products,
+    attention_backend,
+    dense_backend,
+    rounds,
+)
 from mambairv2.ops.dense.linear import Affine, Linear, Norm, linear, linear_backward, linear_forward
 from mambairv2.ops.library import loader, structs
 from mambairv2.ops.registration import block_operator
@@ -29,22 +37,25 @@ def attention_block(
     *,
     backend: AttentionBackend = "auto",
     dense: DenseBackend = "auto",
+    products: Products = "float32",
 ) -> Tensor:
     """Return x + proj(attention(qkv(norm(x)))) inside each M×M window.
 
     x: (B, H, W, E). norm: weight (E,), bias (E,) and epsilon. qkv: weight (3E, E) and bias (3E,). proj: weight (E, E)
     and bias (E,). bias_table, window, shift and backend: as `window_attention` takes them; dense: as `linear`.
-    Floating point of one dtype. Returns (B, H, W, E). Raises what these two raise.
+    products: as `Backends` says, in the maps and in the attention. Floating point of one dtype. Returns (B, H, W, E).
+    Raises what these two raise.
     """
     fits = x.shape[1] % window == 0 and x.shape[2] % window == 0 and x.shape[3] % bias_table.shape[1] == 0
     fits = fits and window == WINDOW
     on_native = attention_backend(x, window, backend, bias_table.shape[1]) == dense_backend(x, dense) == "native"
     if fits and on_native:
         gamma, beta, eps = norm
-        return _run(_Block(x, gamma, beta, *qkv, bias_table, *proj, shift, eps))
-    y = linear(x, *qkv, norm=norm, backend=dense)
+        given = (x, gamma, beta, *qkv, bias_table, *proj)
+        return _run(_Block(*given, shift, eps, rounds(products, *given)))
+    y = linear(x, *qkv, norm=norm, backend=dense, products=products)
     y = window_attention(y, bias_table, window, shift, backend)
-    return linear(y, *proj, residual=x, backend=dense)
+    return linear(y, *proj, residual=x, backend=dense, products=products)
 
 
 class _Block(NamedTuple):
@@ -58,6 +69,7 @@ class _Block(NamedTuple):
     proj_bias: Tensor
     shift: int
     eps: float
+    bfloat16: bool = False
 
 
 def _outputs(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,7 +80,7 @@ def _outputs(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _forward(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    *tensors, shift, eps = block
+    *tensors, shift, eps, bfloat16 = block
     loader.check_dtype(*tensors)
     x, gamma, beta, qkv_weight, qkv_bias, bias_table, proj_weight, proj_bias = (t.contiguous() for t in tensors)
     y, mixed, lse = _outputs(block, keep)
@@ -98,7 +110,7 @@ def _forward(block: _Block, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
         mixed=mixed if keep else None,
         eps=eps,
     )
-    loader.call("attention_block_forward", x.dtype, args)
+    loader.call("attention_block_forward", torch.bfloat16 if bfloat16 else x.dtype, args)
     return y, mixed, lse
 
 

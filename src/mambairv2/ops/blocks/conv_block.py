@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mambairv2.ops.backend_choice import DenseBackend, dense_backend
+from mambairv2.ops.backend_choice import DenseBackend, Products, dense_backend, rounds
 from mambairv2.ops.dense.depthwise import (
     MODES,
     Depthwise,
@@ -46,12 +46,14 @@ def conv_block(
     skip: Tensor | None = None,
     scale: Tensor | None = None,
     backend: DenseBackend = "auto",
+    products: Products = "float32",
 ) -> Tensor:
     """Return t = depthwise(act(first(norm(x)))), or x + last(t) + scale · skip where there is a last map.
 
     x: (B, H, W, E). norm: weight (E,), bias (E,) and epsilon. first: weight (F, E), bias (F,). taps: weight
     (D, 1, K, K), bias (D,). mode, conv_norm: as `depthwise` takes them. gelu: act is GELU, else nothing. last: weight
-    (E, D), bias (E,). skip: (B, H, W, E); scale, given with skip: (E,). Floating point of one dtype.
+    (E, D), bias (E,). skip: (B, H, W, E); scale, given with skip: (E,). products: as `Backends` says, in the
+    maps. Floating point of one dtype.
     Returns (B, H, W, D), or (B, H, W, E) with a last map. Raises what `linear` raises.
     """
     if dense_backend(x, backend) == "native" and taps[0].shape[-1] <= MAX_KERNEL:
@@ -79,10 +81,13 @@ def conv_block(
             mode=MODES.index(mode),
             gelu=gelu,
         )
-        return _run(given)
-    t = linear(x, *first, norm=norm, gelu=gelu, backend=backend)
+        *tensors, _, _, _, _, _ = given
+        return _run(given._replace(bfloat16=rounds(products, *tensors)))
+    t = linear(x, *first, norm=norm, gelu=gelu, backend=backend, products=products)
     t = depthwise(t, *taps, mode, norm=conv_norm)
-    return t if last is None else linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend)
+    if last is None:
+        return t
+    return linear(t, *last, residual=x, skip=skip, scale=scale, backend=backend, products=products)
 
 
 class ConvBlock(NamedTuple):
@@ -105,6 +110,7 @@ class ConvBlock(NamedTuple):
     conv_eps: float
     mode: int
     gelu: bool
+    bfloat16: bool = False
 
     def into(self) -> Linear:
         """The first map."""
@@ -143,7 +149,7 @@ def forward(given: ConvBlock, keep: bool) -> tuple[Tensor, ...]:
 
 def _fused(given: ConvBlock, y: Tensor) -> None:
     """Fill y in one pass."""
-    *tensors, _, _, _, _ = given
+    *tensors, _, _, _, _, _ = given
     loader.check_dtype(*tensors)
     given = contiguous(given)
     (batch, height, width, inside), threads = given.x.shape, torch.get_num_threads()
@@ -190,7 +196,8 @@ def _fused(given: ConvBlock, y: Tensor) -> None:
         x_stride=channels,
         threads=threads,
     )
-    loader.call("conv_block_forward", y.dtype, structs.ConvBlockArgs(first=first, conv=conv, last=last))
+    args = structs.ConvBlockArgs(first=first, conv=conv, last=last)
+    loader.call("conv_block_forward", torch.bfloat16 if given.bfloat16 else y.dtype, args)
 
 
 def backward(

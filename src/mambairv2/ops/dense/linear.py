@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mambairv2.ops.backend_choice import DenseBackend, dense_backend
+from mambairv2.ops.backend_choice import DenseBackend, Products, dense_backend, rounds
 from mambairv2.ops.library import loader, structs
 from mambairv2.ops.registration import define, needs_gradient, schema_of
 
@@ -31,23 +31,25 @@ def linear(
     scale: Tensor | None = None,
     overwrite: bool = False,
     backend: DenseBackend = "auto",
+    products: Products = "float32",
 ) -> Tensor:
     """Return act(W norm(x) + bias) + residual + scale · skip.
 
     x: (..., K). weight: (N, K). bias: (N,). norm: weight (K,), bias (K,) and epsilon of a layer norm of x. gelu:
     act is the exact GELU, else nothing. residual, skip: (..., N); scale, given with skip: (N,). overwrite: the
-    caller does not read x again, and without gradients the result may take its memory. Floating point of one dtype;
-    `native` takes float32 and float64. Returns (..., N). Raises ValueError for another dtype with `native`,
-    RuntimeError where it is not available.
+    caller does not read x again, and without gradients the result may take its memory. products: as `Backends` says.
+    Floating point of one dtype; `native` takes float32 and float64. Returns (..., N). Raises ValueError for another
+    dtype with `native`, RuntimeError where it is not available.
     """
     if dense_backend(x, backend) == "native":
         gamma, beta, eps = norm if norm is not None else (None, None, 0.0)
         given = (x, weight, bias, gamma, beta, residual, skip, scale)
+        how = (eps, gelu, rounds(products, *given))
         fits = norm is not None and weight.shape[0] == weight.shape[1] and x.is_contiguous()
         if overwrite and fits and not needs_gradient(*given):
-            _run_in_place(*given, eps, gelu)
+            _run_in_place(*given, *how)
             return x
-        y: Tensor = _run(x, weight, bias, gamma, beta, residual, skip, scale, eps, gelu)
+        y: Tensor = _run(*given, *how)
         return y
     if norm is not None:
         x = F.layer_norm(x, x.shape[-1:], *norm)
@@ -72,6 +74,11 @@ class Linear(NamedTuple):
     scale: Tensor | None = None
     eps: float = 0.0
     gelu: bool = False
+    bfloat16: bool = False
+
+    def factors(self) -> torch.dtype:
+        """What is multiplied."""
+        return torch.bfloat16 if self.bfloat16 else self.x.dtype
 
 
 class LinearGradients(NamedTuple):
@@ -91,7 +98,7 @@ _LINEAR = schema_of(Linear)
 
 def linear_args(linear: Linear, y: Tensor | None) -> structs.LinearArgs:
     """Fill the C struct of a map whose result goes to y."""
-    *tensors, _, _ = linear
+    *tensors, _, _, _ = linear
     loader.check_dtype(*tensors)
     x = linear.x.reshape(-1, linear.x.shape[-1])  # here and not before: a view would cost a node of autograd
     x = x if x.stride(1) == 1 and x.stride(0) >= x.shape[1] else x.contiguous()
@@ -126,7 +133,7 @@ def _output(linear: Linear) -> Tensor:
 def linear_forward(linear: Linear) -> Tensor:
     """Return the map by the native kernels."""
     y = _output(linear)
-    loader.call("linear_forward", y.dtype, linear_args(linear, y))
+    loader.call("linear_forward", linear.factors(), linear_args(linear, y))
     return y
 
 
@@ -176,12 +183,12 @@ _run_backward = define(
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     linear = Linear(*inputs)
     ctx.has_residual = linear.residual is not None
-    *tensors, ctx.eps, ctx.gelu = linear._replace(residual=None)
+    *tensors, ctx.eps, ctx.gelu, _ = linear._replace(residual=None)
     ctx.save_for_backward(*tensors)
 
 
 def _gradient(ctx, dy):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    linear = Linear._make((*ctx.saved_tensors, ctx.eps, ctx.gelu))
+    linear = Linear._make((*ctx.saved_tensors, ctx.eps, ctx.gelu, False))
     grads = LinearGradients(*_run_backward(dy, *linear))
     return (
         grads.x,
@@ -194,12 +201,13 @@ def _gradient(ctx, dy):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         None if linear.scale is None else grads.scale,
         None,
         None,
+        None,
     )
 
 
 def _in_place(linear: Linear) -> None:
     # A block of tokens is normalised into a buffer before its results are written.
-    loader.call("linear_forward", linear.x.dtype, linear_args(linear, linear.x))
+    loader.call("linear_forward", linear.factors(), linear_args(linear, linear.x))
 
 
 _run_in_place = define(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mambairv2.ops.library.structs import Arguments
 
-ABI = 9
+ABI = 10
 CHUNK = 64
 MAX_RANK = 16
 MAX_STATES = 64
@@ -96,7 +96,7 @@ def library() -> ctypes.CDLL:
 
 
 def isa() -> str:
-    """Return the instruction set in use: avx512, avx2 or portable."""
+    """Return the instruction set in use: avx512bf16, avx512, avx2 or portable."""
     name: bytes = library().mambairv2_isa()
     return name.decode()
 
@@ -109,10 +109,12 @@ def width(dtype: torch.dtype) -> int:
 def call(name: str, dtype: torch.dtype, args: Arguments) -> None:
     """Run `mambairv2_NAME_DTYPE`; the interpreter lock is released meanwhile.
 
-    Raises MemoryError where the kernel found no memory, RuntimeError with its text for any other failure.
+    bfloat16: its tensors are of float32, and rounded where they are multiplied. Raises MemoryError where the kernel
+    found no memory, RuntimeError with its text for any other failure.
     """
     message = ctypes.create_string_buffer(_MESSAGE)
-    status = getattr(library(), f"mambairv2_{name}_{DTYPES[dtype]}")(ctypes.byref(args), message)
+    suffix = "bf16" if dtype == torch.bfloat16 else DTYPES[dtype]
+    status = getattr(library(), f"mambairv2_{name}_{suffix}")(ctypes.byref(args), message)
     if status == _OUT_OF_MEMORY:
         raise MemoryError(f"not enough memory for the native kernel {name}")
     if status != _OK:
@@ -139,3 +141,19 @@ _REASON = _FOUND if isinstance(_FOUND, str) else None
 def unavailable() -> str | None:
     """Return why the kernels cannot run here, or None if they can."""
     return _REASON
+
+
+def _why_not_bfloat16() -> str | None:
+    if _REASON is not None:
+        return _REASON
+    if library().mambairv2_has_bfloat16():
+        return None
+    return f"the processor has no AVX512-BF16 (the kernels run by {isa()})"
+
+
+_NO_BFLOAT16 = _why_not_bfloat16()
+
+
+def without_bfloat16() -> str | None:
+    """Return why the kernels cannot multiply in bfloat16 here, or None if they can."""
+    return _NO_BFLOAT16

@@ -68,7 +68,7 @@ print(loader.isa())
 @pytest.mark.skipif(loader.unavailable() is not None, reason=str(loader.unavailable()))
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
 def test_instruction_set(isa):
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     environment = {**os.environ, "MAMBAIRV2_ISA": isa, "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

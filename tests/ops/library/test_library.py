@@ -12,7 +12,7 @@ import torch
 from mambairv2.ops.library import loader, structs
 from mambairv2.ops.routing.prompts import neighbour_order
 
-STRUCTS = Path(__file__).parents[2] / "csrc/abi/structs.h"
+STRUCTS = Path(__file__).parents[3] / "csrc/abi/structs.h"
 PYTHON_NAMES = {"in": "inside", "out": "outside"}  # of LinearArgs; `in` is a keyword
 
 sanitized = pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer ends the process")
