@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mambairv2.network.config import MambaIRv2Config, variant
-    from mambairv2.network.model import MambaIRv2
     from mambairv2.restoration.restorer import Restorer, restore
     from mambairv2.weights.errors import WeightsError
-    from mambairv2.weights.load import load_model
+    from mambairv2.weights.load import MambaIRv2, load_model
     from mambairv2.weights.save import save_model
 
     __version__: str
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "MambaIRv2": "network.model",
+    "MambaIRv2": "weights.load",
     "MambaIRv2Config": "network.config",
     "Restorer": "restoration.restorer",
     "WeightsError": "weights.errors",

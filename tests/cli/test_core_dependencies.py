@@ -17,7 +17,8 @@ SOURCE = Path(mambairv2.__file__).parents[1]
 WITHOUT = f"""
 import builtins, sys
 sys.path.insert(0, {str(SOURCE)!r})
-for name in ("lightning_fabric", "lightning_utilities", "tensorboard", "PIL", "matplotlib", "ray", "s3fs"):
+extras = "lightning_fabric lightning_utilities tensorboard PIL matplotlib ray s3fs huggingface_hub"
+for name in extras.split():
     sys.modules[name] = None  # an import of it fails
 usual = builtins.__import__
 

@@ -70,7 +70,7 @@ def test_the_folder_of_a_run_stands_for_its_averaged_weights(tmp_path):
     assert find_weights(tmp_path) == tmp_path / "ema.safetensors"
     assert load_model(tmp_path).config == CONFIG
     (tmp_path / "ema.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"is a folder without ema\.safetensors; give a"):
+    with pytest.raises(WeightsError, match=r"is a folder without ema\.safetensors or model\.safetensors; give a"):
         load_model(tmp_path)
 
 

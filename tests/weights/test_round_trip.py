@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
-from mambairv2.weights.load import load_model, load_state
+from mambairv2.weights.load import load_model
 from mambairv2.weights.read_config import read_metadata
+from mambairv2.weights.read_tensors import load_state
 from mambairv2.weights.save import save_model
 from small_weights import SMALL, same
 

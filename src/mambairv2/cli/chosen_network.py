@@ -14,7 +14,7 @@ from mambairv2.cli.streams import say
 from mambairv2.files.storage import sha256
 from mambairv2.restoration.grid import Grid
 from mambairv2.tasks import TaskName, weights_name
-from mambairv2.weights.packaged import find_weights, weights_by_file
+from mambairv2.weights.packaged import find_weights, pinned, weights_by_file
 from mambairv2.weights.read_config import read_config
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class ChosenNetwork:
     """Weights and how they are run."""
 
     weights: str
-    """A packaged name or a file."""
+    """A packaged name, a file, or an address on the Hub with its commit, the same for every machine."""
     mark: str
     """What is added to the name of an output that lies beside its input: `_x2`, `_denoise`, …"""
     tile: Tile
@@ -114,7 +114,7 @@ def choose_network(
     clean: str | None = None
     by_default = weights is None and task is None
     if weights is not None:
-        name = weights
+        name = pinned(weights)
     elif task is not None:
         name = weights_name(task, scale)
     else:

@@ -10,13 +10,17 @@ from mambairv2.cli.exits import FAILED, complain
 def models() -> None:
     """List the packaged weights: task, scale, parameters, size, and PSNR / SSIM on test sets beside the input's.
 
+    Below stand the names of weights that others published; one of these is downloaded when it is given as --weights.
+
     Exit codes: 0. 1, if a card is damaged.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    from mambairv2.cli.streams import say
     from mambairv2.tasks import TASKS
+    from mambairv2.weights.hub.published import FILES, PUBLISHED
     from mambairv2.weights.model_card import read_card
     from mambairv2.weights.packaged import pretrained
 
@@ -42,3 +46,4 @@ def models() -> None:
     console = Console()
     # A pipe gets whole lines; a terminal gets what fits.
     (console if console.is_terminal else Console(width=160)).print(table if table.rows else "none packaged")
+    say(f"--weights {PUBLISHED}NAME downloads what the authors of the paper published: {', '.join(FILES)}")

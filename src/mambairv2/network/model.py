@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from mambairv2.network.gumbel_sampling import Generators, check_generators, repe
 from mambairv2.network.layers import residual_conv, to_image, to_tokens
 from mambairv2.network.reconstruction import HEADS
 from mambairv2.ops.backend_choice import AttentionBackend, Backends, DenseBackend, Products, ScanBackend
+
+if TYPE_CHECKING:
+    from typing import Self
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
@@ -106,7 +110,7 @@ class MambaIRv2(nn.Module):
         self.apply(_init_weights)
 
     @classmethod
-    def from_config(cls, name: MambaIRv2Config | Variant, *, upscale: int = 2, in_channels: int = 3) -> MambaIRv2:
+    def from_config(cls, name: MambaIRv2Config | Variant, *, upscale: int = 2, in_channels: int = 3) -> Self:
         """Make an untrained network from a configuration, or from a variant name, a scale and channels."""
         if isinstance(name, MambaIRv2Config):
             return cls(name)
@@ -143,7 +147,7 @@ class MambaIRv2(nn.Module):
         scan: ScanBackend = "auto",
         attention: AttentionBackend = "auto",
         dense: DenseBackend = "auto",
-    ) -> MambaIRv2:
+    ) -> Self:
         """Choose the backends of the scan, of window attention, and of everything else; returns self.
 
         dense covers linear maps, depthwise convolutions, routing, the sort by prompt and noise. Raises at the next
@@ -167,7 +171,7 @@ class MambaIRv2(nn.Module):
                 module.backends = backends
         return self
 
-    def set_checkpointing(self, enabled: bool) -> MambaIRv2:
+    def set_checkpointing(self, enabled: bool) -> Self:
         """Recompute each layer in the backward pass instead of storing its activations; returns self."""
         for group in self.groups:
             assert isinstance(group, AttentiveStateSpaceGroup)

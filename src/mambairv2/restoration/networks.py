@@ -15,6 +15,7 @@ from mambairv2.restoration.precision import Precision, set_precision
 from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.load import load_model
 from mambairv2.weights.onnx_header import is_onnx, read_onnx_config
+from mambairv2.weights.packaged import find_weights
 
 
 def make_network(
@@ -51,7 +52,7 @@ def _onnx_file(weights: object) -> Path | None:
     """Return the ONNX file of weights; None where they are of another kind."""
     if isinstance(weights, OnnxNetwork):
         return weights.path
-    return Path(weights) if isinstance(weights, str | Path) and is_onnx(weights) else None
+    return find_weights(weights) if isinstance(weights, str | Path) and is_onnx(weights) else None
 
 
 class OnnxNetwork(nn.Module):

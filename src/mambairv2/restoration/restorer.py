@@ -45,15 +45,16 @@ Array = npt.NDArray[np.generic]
 class Restorer:
     """A network on a device, ready to restore images of any size; safe to share between threads.
 
-    weights: a packaged name (`sr-x2`), a file (an .onnx file runs on the CPU by ONNX Runtime), or a network (moved
-    there and set to evaluation). device: `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of
-    a tile in input pixels, a multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap:
-    pixels that neighbouring tiles share, a multiple of 16. self_ensemble: average over the eight rotations and
-    reflections of every tile, in eight times the time. margin: let the network see the picture mirrored beyond its
-    edges, on top of `tile`, and crop that; False gives the result of the published code, whose zero padding changes
-    flat colours along the border. dtype: what the network computes in, by default that of the network given, else
-    float32. On a GPU half precision takes less memory. On a CPU bfloat16 is faster where the processor has it
-    (AVX512-BF16), else a PrecisionWarning says that it stays in float32; float16 is slower there.
+    weights: all that `load_model` takes, such as a packaged name (`sr-x2`), a file (an .onnx file runs on the CPU by
+    ONNX Runtime) or `owner/repo` on the Hugging Face Hub; or a network (moved there and set to evaluation).
+    device: `auto` takes a CUDA GPU when there is one, else the CPU. tile: largest side of a tile in input pixels, a
+    multiple of 16; `auto` is 256, less if memory is short; `whole` never tiles. overlap: pixels that neighbouring tiles
+    share, a multiple of 16. self_ensemble: average over the eight rotations and reflections of every tile, in eight
+    times the time. margin: let the network see the picture mirrored beyond its edges, on top of `tile`, and crop that;
+    False gives the result of the published code, whose zero padding changes flat colours along the border. dtype: what
+    the network computes in, by default that of the network given, else float32. On a GPU half precision takes less
+    memory. On a CPU bfloat16 is faster where the processor has it (AVX512-BF16), else a PrecisionWarning says that it
+    stays in float32; float16 is slower there.
     strength: share of the network in the result, from 0 to 1; the rest is a plain enlargement (Lanczos), or the input
     itself at ×1.
 

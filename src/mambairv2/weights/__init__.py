@@ -9,7 +9,7 @@ _MODULES = {
     "WeightsError": "errors",
     "find_weights": "packaged",
     "load_model": "load",
-    "load_state": "load",
+    "load_state": "read_tensors",
     "pretrained": "packaged",
     "published_state": "save",
     "read_config": "read_config",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -10,16 +11,18 @@ from torch.overrides import TorchFunctionMode
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 
+Network = TypeVar("Network", bound=MambaIRv2)
 _INITIALISERS = {"normal_", "trunc_normal_", "uniform_"}
 
 
-def blueprint(config: MambaIRv2Config) -> MambaIRv2:
+def blueprint(config: MambaIRv2Config, make: Callable[[MambaIRv2Config], Network]) -> Network:
     """Return a network on the meta device: parameters have shapes, but no memory and no values.
 
+    make: the class of the network.
     Raises RuntimeError, TypeError, ValueError or OverflowError for a configuration that defines no network.
     """
     with torch.device("meta"), _Uninitialised():
-        return MambaIRv2(config)
+        return make(config)
 
 
 class _Uninitialised(TorchFunctionMode):

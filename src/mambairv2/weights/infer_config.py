@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from mambairv2.network.config import MambaIRv2Config, Upsampler
+from mambairv2.weights.config_file import with_config_file
 from mambairv2.weights.errors import WeightsError
+from mambairv2.weights.hub.address import CONFIG
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of tensors by this project's names."""
 
 
 def config_of(shapes: Shapes, metadata: Mapping[str, str], path: Path) -> MambaIRv2Config:
-    """Return the configuration that a file states in its metadata, else the one that its tensors show.
+    """Return the configuration that a file states, in its metadata or beside it, else the one that its tensors show.
 
-    Raises WeightsError, naming the file, where the tensors are of another network or contradict the metadata.
+    Raises WeightsError, naming the file, where the tensors are of another network or what is stated contradicts itself.
     """
     try:
         config = infer_config(shapes)
@@ -28,11 +30,14 @@ def config_of(shapes: Shapes, metadata: Mapping[str, str], path: Path) -> MambaI
             f"{path}: holds no MambaIRv2 weights ({type(error).__name__}: {error}); is it of another network?"
         ) from None
     if "config" not in metadata:
-        return config
-    try:
-        stated = MambaIRv2Config.from_dict(json.loads(metadata["config"]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: its configuration is not valid ({error})") from None
+        stated = with_config_file(config, path)
+    else:
+        try:
+            stated = MambaIRv2Config.from_dict(json.loads(metadata["config"]))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{path}: its configuration is not valid ({error})") from None
+        if with_config_file(stated, path) != stated:
+            raise WeightsError(f"{path}: its configuration differs from {CONFIG} beside it; remove that file")
     if stated.depths != config.depths:
         raise WeightsError(f"{path}: its configuration says depths {stated.depths}, it has {config.depths}")
     return stated

@@ -1,30 +1,112 @@
-"""Loading weights: safetensors and .pth files into a network."""
+"""The network as users have it: loaded from files and from the Hugging Face Hub, saved as a folder, uploaded."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mambairv2.network.config import MambaIRv2Config
-from mambairv2.network.model import MambaIRv2
+from mambairv2.network.model import MambaIRv2 as Network
 from mambairv2.weights.blueprint import blueprint
 from mambairv2.weights.errors import WeightsError
-from mambairv2.weights.header import first_bytes, is_safetensors, not_whole
+from mambairv2.weights.hub.fetch import Access
 from mambairv2.weights.infer_config import config_of
-from mambairv2.weights.onnx_header import is_onnx
 from mambairv2.weights.packaged import find_weights
-from mambairv2.weights.published_names import ANCHOR, is_averaged, strip, to_ours
+from mambairv2.weights.published_names import strip, to_ours
+from mambairv2.weights.read_tensors import State, read_tensors
 
-State = dict[str, Tensor]
-"""Tensors by name."""
-_DEEP = 4
-"""Levels of a .pth at which its tensors are looked for."""
+
+class MambaIRv2(Network):
+    """The network, in every variant: one class, the light model is a configuration.
+
+    Input: (B, C, h, w) of any size from 1×1, values in [0, 1]. Output: (B, C, h·s, w·s), not clamped.
+    In evaluation mode the result is deterministic; in training mode, or with a generator, prompts are drawn.
+    """
+
+    def __init__(self, config: MambaIRv2Config) -> None:
+        super().__init__(config)
+        self.metadata: dict[str, str] = {}
+        """What the file says of itself besides the configuration, such as `task`; saved with the network."""
+
+    # The methods below have the names and arguments of huggingface_hub's ModelHubMixin. That is no base class, since
+    # it would be imported, and be needed, by everyone who makes a network.
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> MambaIRv2:
+        """Load a network in evaluation mode from a folder, the Hugging Face Hub, or all else that `load_model` takes.
+
+        revision: a branch, tag or commit, instead of that of the address. token: for private repositories; by default
+        that of `hf auth login` or HF_TOKEN. cache_dir: instead of the usual cache of the Hub. force_download: also
+        what the cache has. local_files_only: only what the cache has. Raises WeightsError, in one line.
+        """
+        path = find_weights(path_or_name, Access(revision, token, cache_dir, force_download, local_files_only))
+        return model_of(*read_tensors(path), path, device=device, dtype=dtype)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        repo_id: str | None = None,
+        card: str | None = None,
+        license: str | None = None,
+    ) -> None:
+        """Write `model.safetensors`, `config.json` and `README.md` into a folder, which is made.
+
+        repo_id: what the examples in the card load. card: your account of the weights, in Markdown: training, data,
+        figures, limits; a text that begins with `---` is taken as the whole README.md. Packaged weights come with
+        theirs, as long as no tensor was changed. license: that of the weights, such as `apache-2.0`. A README.md that
+        is there is kept unless a card is given. Needs huggingface_hub. Raises WeightsError without it, and OSError.
+        """
+        from mambairv2.weights.sharing.folder import save_folder
+
+        save_folder(self, Path(folder), self.metadata, repo=repo_id, card=card, license=license)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload a MambaIRv2 network",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        card: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Upload the files of `save_pretrained` to the Hugging Face Hub; return the address of the commit.
+
+        repo_id: `owner/repo`, which is made where there is none. private: whether a new one is. branch: made where
+        there is none; by default the main branch. create_pr: a pull request, whose address is returned. card, license:
+        as for `save_pretrained`; a README.md that is there is replaced. Raises WeightsError, in one line.
+        """
+        from mambairv2.weights.sharing.push import push
+
+        return push(
+            self,
+            repo_id,
+            self.metadata,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+            card=card,
+            license=license,
+        )
 
 
 def load_model(
@@ -33,16 +115,17 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> MambaIRv2:
-    """Load a network in evaluation mode from a packaged name (`sr-x2`), a file, or `hf://owner/repo/file`.
+    """Load a network in evaluation mode from a name, a file, a folder or the Hugging Face Hub.
 
+    path_or_name: a packaged name (`sr-x2`), a file, a folder of `save_pretrained` or of a training run, an address on
+    the Hub (`owner/repo`, `hf://owner/repo@revision/path/of/file`), or a published name (`published:light-x2`).
     Reads safetensors and .pth in the published layout, under any key (`params`, `params_ema`, `generator`, …) and any
     prefix (`module.`, …); of several networks in a file the averaged one is taken. Variant, scale, channels and head
     are read off the tensors. Weights go to dtype directly from the dtype they are stored in. No code in a file is ever
     run. Raises WeightsError for a file that is missing, damaged, unsafe or of another network, and for tensors that
     are not finite.
     """
-    path = find_weights(path_or_name)
-    return model_of(*_read(path), path, device=device, dtype=dtype)
+    return MambaIRv2.from_pretrained(path_or_name, device=device, dtype=dtype)
 
 
 def model_of(
@@ -65,74 +148,8 @@ def model_of(
     model = _empty_model(config_of({name: tuple(t.shape) for name, t in state.items()}, metadata, path), path)
     _check_tensors(state, model.state_dict(), path)
     model.load_state_dict({name: t.to(device, dtype).contiguous() for name, t in state.items()}, assign=True)
+    model.metadata = {key: value for key, value in metadata.items() if key not in ("config", "format")}
     return model.requires_grad_(True).eval()
-
-
-def load_state(path_or_name: str | Path) -> State:
-    """Return a file's tensors under this project's names, as stored; raises WeightsError as `load_model`."""
-    path = find_weights(path_or_name)
-    return to_ours(strip(_read(path)[0], path))
-
-
-def _read(path: Path) -> tuple[State, dict[str, str]]:
-    """Return the tensors of a file under their own names, and its metadata."""
-    head = first_bytes(path)
-    if is_safetensors(path, head):
-        return _read_safetensors(path)
-    return _read_torch(path, head), {}
-
-
-def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise not_whole(path, error) from None
-
-
-def _read_torch(path: Path, head: bytes) -> State:
-    if is_onnx(path):
-        raise WeightsError(f"{path}: is an ONNX file, which `mambairv2 restore` runs; here give the weights themselves")
-    if not head.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch once wrote
-        raise WeightsError(f"{path}: is not a weights file (it begins with {head[:8]!r})")
-    if _is_torchscript(path):
-        raise WeightsError(f"{path}: is a TorchScript program, not weights; save the state_dict of its network")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise WeightsError(
-            f"{path}: holds more than tensors and was not opened, since reading Python objects can run code; "
-            "save the state_dict alone"
-        ) from None
-    except Exception as error:  # a damaged file fails in torch, zip and pickle in many ways
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise WeightsError(f"{path}: is damaged or not a PyTorch checkpoint ({reason}); fetch it again") from None
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state_dict")
-    found = _networks(content)
-    if not found:
-        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
-        raise WeightsError(f"{path}: holds no MambaIRv2 weights (no {ANCHOR}; its keys: {keys})")
-    name = min(found, key=lambda name: (not is_averaged(name), name.count("/")))
-    return found[name]
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _networks(content: Mapping[object, object], path: str = "", depth: int = _DEEP) -> dict[str, State]:
-    """Return the mappings in a checkpoint that hold a network, by the keys that lead there: `state/params_ema`."""
-    tensors = {str(name): t for name, t in content.items() if isinstance(t, Tensor)}
-    found = {path: tensors} if any(name.endswith(ANCHOR) for name in tensors) else {}
-    for name, inner in content.items():
-        if isinstance(inner, Mapping) and depth:
-            found |= _networks(inner, f"{path}/{name}" if path else str(name), depth - 1)
-    return found
 
 
 def _check_finite(state: State, path: Path) -> None:
@@ -148,7 +165,7 @@ def _check_finite(state: State, path: Path) -> None:
 
 def _empty_model(config: MambaIRv2Config, path: Path) -> MambaIRv2:
     try:
-        return blueprint(config)
+        return blueprint(config, MambaIRv2)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         if "bad_alloc" in str(error):
             raise MemoryError("not enough memory for the network") from None

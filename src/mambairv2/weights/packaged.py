@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mambairv2.tasks import TASKS, weights_name
-from mambairv2.weights import hub
 from mambairv2.weights.errors import WeightsError
+from mambairv2.weights.hub.address import SCHEME, WEIGHTS, Address, parse
+from mambairv2.weights.hub.fetch import USUAL, Access, commit_of, fetch
+from mambairv2.weights.hub.published import PUBLISHED, published
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 AVERAGED = "ema.safetensors"
@@ -30,22 +33,50 @@ def weights_by_file(scale: int | None = None) -> tuple[str, str | None]:
     return photo, weights_name("sr", scale) if scale in (None, *TASKS["sr"].scales) else None
 
 
-def find_weights(path_or_name: str | Path) -> Path:
-    """Return the file of a packaged name, a path or `hf://owner/repo/file`; raises WeightsError.
+def find_weights(path_or_name: str | Path, access: Access = USUAL) -> Path:
+    """Return the file of weights; raises WeightsError.
 
-    Of the folder of a training run it is the averaged weights.
+    path_or_name: a packaged name (`sr-x2`), a file, a folder, an address on the Hugging Face Hub (`owner/repo`,
+    `hf://owner/repo@revision/path/of/file`), or a published name (`published:light-x2`). Of a folder or repository it
+    is `model.safetensors`, of the folder of a training run the averaged weights.
     """
     name = str(path_or_name)
     if name in pretrained():
         return pretrained()[name]
-    if name.startswith(hub.SCHEME):
-        return hub.download(name)
     path = Path(path_or_name)
     if path.is_dir():
-        if (path / AVERAGED).is_file():
-            return path / AVERAGED
-        raise WeightsError(f"{path}: is a folder without {AVERAGED}; give a .safetensors or .pth file")
-    if not path.exists():
-        known = ", ".join(pretrained()) or "none"
-        raise WeightsError(f"{path}: no such weights; give a file, or one of the packaged names: {known}")
-    return path
+        return _of_folder(path)
+    if path.exists():
+        return path
+    if address := _address(name):
+        return _of_hub(name, address, access)
+    known = ", ".join(pretrained()) or "none"
+    raise WeightsError(f"{path}: no such weights; give a file, or one of the packaged names: {known}")
+
+
+def pinned(name: str) -> str:
+    """Return an address on the Hub with the commit that is found now; any other name as it is. Raises WeightsError."""
+    if name in pretrained() or Path(name).exists():
+        return name
+    address = _address(name)
+    return str(replace(address, revision=commit_of(address, _of_hub(name, address)))) if address else name
+
+
+def _address(name: str) -> Address | None:
+    return published(name) or parse(name)
+
+
+def _of_hub(name: str, address: Address, access: Access = USUAL) -> Path:
+    try:
+        return fetch(address, access)
+    except WeightsError as error:
+        if name.startswith((SCHEME, PUBLISHED)):
+            raise
+        raise WeightsError(f"{name}: no such file or folder here, and on the Hub: {error}") from None
+
+
+def _of_folder(folder: Path) -> Path:
+    for name in (AVERAGED, WEIGHTS):
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(f"{folder}: is a folder without {AVERAGED} or {WEIGHTS}; give a .safetensors or .pth file")

@@ -23,7 +23,7 @@ def read_config(path_or_name: str | Path) -> MambaIRv2Config:
     if is_safetensors(path, first_bytes(path)):
         stored, metadata = read_header(path)
         return config_of(to_ours(strip(stored, path)), metadata, path)
-    from mambairv2.weights.load import load_state
+    from mambairv2.weights.read_tensors import load_state
 
     shapes: Shapes = {name: tuple(tensor.shape) for name, tensor in load_state(path).items()}
     return config_of(shapes, {}, path)

@@ -15,8 +15,8 @@ from mambairv2.files.atomic import write_whole
 from mambairv2.network.attention import relative_position_index
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
-from mambairv2.weights.load import State
 from mambairv2.weights.published_names import to_published
+from mambairv2.weights.read_tensors import State
 
 NOT_IN_TENSORS = ("img_range", "prompt_order", "prompt_target", "semantic_neighbouring")
 """Fields that change the result but cannot be read off the tensors."""

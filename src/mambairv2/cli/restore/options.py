@@ -51,8 +51,8 @@ Strength = typer.Option(
     rich_help_panel=_NETWORK,
 )
 Weights = typer.Option(
-    help="Weights to use instead of --task: a packaged name (see `mambairv2 models`), or a file: .safetensors, .pth, "
-    ".onnx.",
+    help="Weights to use instead of --task: a packaged or published name (see `mambairv2 models`), a file "
+    "(.safetensors, .pth, .onnx), a folder, or owner/repo on the Hugging Face Hub.",
     rich_help_panel=_NETWORK,
 )
 TileSide = typer.Option(

@@ -13,8 +13,9 @@ from mambairv2.training.distillation import Teacher, check_teacher, principal_ch
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.warm_start import fit_head, warm_start
 from mambairv2.weights.errors import WeightsError
-from mambairv2.weights.load import load_model, load_state
+from mambairv2.weights.load import load_model
 from mambairv2.weights.packaged import find_weights
+from mambairv2.weights.read_tensors import load_state
 
 
 def check_start(recipe: Recipe) -> None:
