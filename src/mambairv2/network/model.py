@@ -155,7 +155,7 @@ class MambaIRv2(nn.Module):
         """
         return self._set_backends(scan=scan, attention=attention, dense=dense)
 
-    def set_products(self, products: Products) -> MambaIRv2:
+    def set_products(self, products: Products) -> Self:
         """Choose what the native kernels round to before they multiply, where no gradient is asked for; returns self.
 
         bfloat16 is for a network in float32, which sums, norms, softmax, scan, routing and shortcuts stay in. Raises
@@ -163,7 +163,7 @@ class MambaIRv2(nn.Module):
         """
         return self._set_backends(products=products)
 
-    def _set_backends(self, **changes: str) -> MambaIRv2:
+    def _set_backends(self, **changes: str) -> Self:
         backends = replace(self.backends, **changes)  # type: ignore[arg-type]
         parts = MambaIRv2, AttentiveStateSpaceBlock, AttentiveStateSpaceModule, WindowAttention, FeedForward
         for module in self.modules():
