@@ -242,9 +242,11 @@ def test_stopping_within_and_between_phases_changes_no_bit(taught, options, tmp_
     assert (load_checkpoint(parts.run)["basis"] is not None) == wide
 
 
-def test_a_teacher_is_looked_for_as_data_is(taught, options, tmp_path, monkeypatch):
+def test_weights_are_looked_for_as_data_is(taught, options, tmp_path, monkeypatch):
     monkeypatch.setenv("MAMBAIRV2_DATA", str(tmp_path))
-    assert train(taught(2, teacher={"weights": "teacher.safetensors"}), options())
+    named = {"weights": "teacher.safetensors"}
+    model = taught().model.model_copy(update={"start_from": "teacher.safetensors"})
+    assert train(taught(2, teacher=named).model_copy(update={"model": model}), options())
     with pytest.raises(ValueError, match=r"teacher: .*no such weights"):
         train(taught(2, teacher={"weights": "absent.safetensors"}), options("other"))
 

@@ -17,7 +17,7 @@ def state_of(recipe, options):
     return setup(fabric, precision, recipe, options.run, patches)
 
 
-@pytest.mark.parametrize("changes", [{}, {"checkpointing": True}, {"precision": "bf16-mixed"}, {"margin": 8}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"checkpointing": True}, {"precision": "bf16-mixed"}], ids=str)
 @pytest.mark.parametrize(("patches", "patch"), [(4, 16), (1, 64), (6, 20)])
 def test_a_large_step_takes_what_two_small_ones_foretell(options, changes, patches, patch):
     state = state_of(tiny(2, total_batch=patches, data={"patch": patch}, **changes), options())

@@ -37,14 +37,6 @@ def mirror(span: slice, length: int) -> Tensor:
     return torch.where(place < length, place, 2 * length - 1 - place)
 
 
-def add_margin(images: Tensor, width: int) -> Tensor:
-    """Return images (B, C, h, w) with `width` pixels mirrored beyond each edge, (B, C, h + 2·width, w + 2·width)."""
-    for axis in (2, 3):
-        length = images.shape[axis]
-        images = images.index_select(axis, mirror(slice(-width, length + width), length).to(images.device))
-    return images
-
-
 def crop(tile: Tensor, seen: tuple[slice, slice], kept: tuple[slice, slice], scale: int) -> Tensor:
     """Cut the margin off a restored tile, a view: of the rows and columns that the network saw to those of the tile."""
     (top, left), (height, width) = (

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from mambairv2.network.gumbel_sampling import Generators
 from mambairv2.network.model import MambaIRv2
-from mambairv2.restoration.margin import add_margin
 from mambairv2.training.distillation import FeatureLesson, Teacher
 from mambairv2.training.loss import loss_of
 from mambairv2.training.recipe import Goal
@@ -26,16 +25,12 @@ class Objective(nn.Module):
         self.network.train(sampled)
         draws = generators if sampled else None
         loss = source.new_zeros(())
-        height, width = target.shape[2:]
-        at = goal.train.margin * self.network.config.upscale
-        source = add_margin(source, goal.train.margin) if at else source
         if weight.truth or weight.outputs:
-            output = self.network(source, draws).float()[..., at : at + height, at : at + width]
+            output = self.network(source, draws).float()
             if weight.truth:
                 loss = loss + weight.truth * loss_of(goal.train, output, target)
             if weight.outputs and self.teacher:
-                wanted = self.teacher.restore(source).float()[..., at : at + height, at : at + width]
-                loss = loss + weight.outputs * loss_of(goal.train, output, wanted)
+                loss = loss + weight.outputs * loss_of(goal.train, output, self.teacher.restore(source).float())
         if (weight.features or weight.routing) and self.teacher:
             features, routing = FeatureLesson(self.network, self.teacher, draws).losses(source)
             loss = loss + weight.features * features + weight.routing * routing

@@ -75,9 +75,6 @@ class TrainPart(Part):
     sampled: bool = True
     """Draw each token's prompt, as published. False takes the likeliest, as in restoring; the routing then learns from
     a teacher's labels only."""
-    margin: Annotated[int, Field(ge=0)] = 0
-    """Input pixels by which the network sees each patch mirrored beyond its edges, as `restore` mirrors pictures. The
-    loss leaves them out."""
     checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     nan_patience: Positive = 10

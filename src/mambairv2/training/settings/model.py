@@ -19,8 +19,8 @@ class ModelPart(Part):
     overrides: dict[str, object] = {}
     """Other fields of MambaIRv2Config, by name."""
     start_from: str = ""
-    """Weights to start from, a file or a packaged name. Only the head may differ, as for another scale: it keeps its
-    initial values."""
+    """Weights to start from, a file, looked for as folders of images are, or a packaged name. Only the head may differ,
+    as for another scale: it keeps its initial values."""
     warm_start: bool = False
     """Light networks only: begin at the best linear interpolation. With start_from, solve for a head that differs by
     least squares instead."""

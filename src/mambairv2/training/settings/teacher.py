@@ -41,7 +41,6 @@ class Phase(Part):
     clip: Weight | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] | None = None
     sampled: bool | None = None
-    margin: Annotated[int, Field(ge=0)] | None = None
     truth: Weight | None = None
     outputs: Weight | None = None
     features: Weight | None = None

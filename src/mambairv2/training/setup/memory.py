@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -81,14 +80,13 @@ def foretell(state: State, goal: Goal) -> Callable[[int, int], float]:
     All of it grows with the number of windows, which two steps on two and four windows show.
     """
     side = state.network.config.window_size
-    plain = replace(goal, train=goal.train.model_copy(update={"margin": 0}))
-    two, four = (step_peak(state, plain, 1, side * rows, 2 * side) for rows in (1, 2))
+    two, four = (step_peak(state, goal, 1, side * rows, 2 * side) for rows in (1, 2))
     weights = sum(p.numel() for p in state.network.parameters() if p.requires_grad)
     moments = 0 if state.optimizer.state else 8 * weights  # Adam makes them at its first step
     factor = BEYOND if state.fabric.device.type == "cpu" else 1.0
 
     def needed(patches: int, patch: int) -> float:
-        windows = patches * (-(-(patch + 2 * goal.train.margin) // side)) ** 2
+        windows = patches * (-(-patch // side)) ** 2
         return moments + factor * max(two + (windows - 2) * (four - two) / 2, four - two)
 
     return needed

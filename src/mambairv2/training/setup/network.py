@@ -20,19 +20,21 @@ from mambairv2.weights.read_tensors import load_state
 
 def check_start(recipe: Recipe) -> None:
     """See that the weights to start from and to learn from exist, before images are decoded; raises ValueError."""
-    for key, name in (("start_from", recipe.model.start_from), ("teacher", teacher_weights(recipe))):
+    for key, name in (("start_from", recipe.model.start_from), ("teacher", recipe.teacher.weights)):
         try:
             if name:
-                find_weights(name)
+                find_weights(located(name))
         except WeightsError as error:
             raise ValueError(f"{key}: {error}") from None
 
 
-def teacher_weights(recipe: Recipe) -> str:
-    """Return the file or packaged name of the recipe's teacher; empty if there is none."""
-    name = recipe.teacher.weights
-    files = [root / name for root in data_roots()]
-    return next((str(file) for file in files if file.is_file()), name)
+def located(weights: str) -> str:
+    """Return weights that a recipe names as the file that is meant, or as they are named.
+
+    Files are looked for as folders of images are: from the working directory, then below $MAMBAIRV2_DATA.
+    """
+    files = [root / weights for root in data_roots()]
+    return next((str(file) for file in files if file.is_file()), weights)
 
 
 def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
@@ -48,7 +50,7 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
         if part.warm_start:
             warm_start(network, batches)
         return network
-    own, given = network.state_dict(), load_state(part.start_from)
+    own, given = network.state_dict(), load_state(located(part.start_from))
     fitting = {name: t for name, t in given.items() if name in own and t.shape == own[name].shape}
     others = sorted(set(own) - set(fitting))
     if any(not name.startswith("head.") for name in others):
@@ -71,7 +73,7 @@ def build_teacher(recipe: Recipe, network: MambaIRv2, patches: Patches) -> Teach
     parts = [goal.teacher for goal in recipe.goals()]
     if not recipe.teacher.weights:
         return None
-    teacher = load_model(teacher_weights(recipe))
+    teacher = load_model(located(recipe.teacher.weights))
     features = any(part.features or part.routing for part in parts)
     outputs, routing = any(part.outputs for part in parts), any(part.routing for part in parts)
     check_teacher(network, teacher, outputs=outputs, features=features, routing=routing)
