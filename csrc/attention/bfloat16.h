@@ -1,5 +1,5 @@
-// Window attention of bfloat16, for inference: a window and head at a time, queries along the lanes. Scores count
-// 2^-23, so that as integers they are nearly floats: the bits above are the exponent of exp2.
+// Window attention of bfloat16, for inference: a window and head at a time, queries along the lanes. A score counts
+// 1/128 in base 2, as bfloat16 has 7 bits behind the point: then its whole number is nearly that of exp2 in bfloat16.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -13,38 +13,42 @@
 
 namespace MIR_ISA {
 
-constexpr float SCORE_UNIT = 1 << 23;
+constexpr float SCORE_UNIT = 1 << 7, SCORE_OF_ONE = 127 * SCORE_UNIT;  // the exponent of 1 begins at 127
 
 #if defined(__AVX512BF16__)
 // Scores up to this are taken to exp2 as they are: no power of two, no sum of TOKENS of them and no product with a
 // value leaves the range of float.
-constexpr float SAFE_SCORE = 100 * SCORE_UNIT, LEAST_SCORE = -126 * SCORE_UNIT;
+constexpr float SAFE_SCORE = 100 * SCORE_UNIT, LEAST_SCORE = SCORE_UNIT;
 
-// exp2 of scores from LEAST_SCORE on, 7.5e-5 from true, with half a unit of bfloat16 on top: the upper half is rounded.
-inline Vec<Pair> exp2_bits(Vec<float> score) {
-    const __m512i bits = _mm512_cvtps_epi32(score), mantissa = _mm512_set1_epi32(0x007fffff);
-    // 1 and the fraction, and the power of the whole number, as bits of a float
-    const Vec<float> f = (Vec<float>)_mm512_ternarylogic_epi32(bits, mantissa, _mm512_set1_epi32(0x3f800000), 0xea);
-    const __m512i whole = _mm512_ternarylogic_epi32(bits, mantissa, _mm512_set1_epi32(0x00008000), 0xba);
-    Vec<float> p = splat(0.07802466f);
-    p = p * f - 0.00800703f;
-    p = p * f + 0.47777368f;
-    p = p * f + 0.45213391f;
-    return (Vec<Pair>)_mm512_add_epi32((__m512i)p, whole);
-}
-inline Vec<Pair> exp2_paired(Vec<float> a, Vec<float> b) {
-    const __m512i low = _mm512_srli_epi32((__m512i)exp2_bits(a), 16);
-    return (Vec<Pair>)_mm512_mask_blend_epi16(0xaaaaaaaa, low, (__m512i)exp2_bits(b));
-}
+// By how much f, in 1/128, is more than 2^f - 1: what the bits of a score have too much.
+struct Excess {
+    alignas(64) uint8_t of[128];
+    Excess() {
+        for (int f = 0; f < 128; f++) of[f] = (uint8_t)(f - std::lround(128 * (std::exp2(f / 128.0) - 1)));
+    }
+};
+
+// exp2 of scores, which are rounded to whole numbers, correctly rounded to bfloat16.
+struct Exp2 {
+    const __m512i low, high;
+    explicit Exp2(const Excess &table) : low(_mm512_load_si512(table.of)), high(_mm512_load_si512(table.of + 64)) {}
+    Vec<Pair> operator()(Vec<float> a, Vec<float> b) const {
+        const __m512i bits = _mm512_or_si512(_mm512_cvtps_epi32(a), _mm512_slli_epi32(_mm512_cvtps_epi32(b), 16));
+        // Of each number, the lower byte: its lower seven bits are where the table is read.
+        const __m512i excess = _mm512_maskz_permutex2var_epi8(0x5555555555555555, low, bits, high);
+        return (Vec<Pair>)_mm512_sub_epi16(bits, excess);
+    }
+};
 
 // One head of a window: the scores of two vectors of queries at a time against all keys.
 struct Head {
     const Window<float> &window;
-    const float *table;
-    const Pair *q;  // (pairs, TOKENS)
-    const Bf16 *k;  // rows of `row`, an even number
+    const float *table;  // with SCORE_OF_ONE on top
+    const Pair *q;       // (pairs, TOKENS)
+    const Bf16 *k;       // rows of `row`, an even number
     int64_t row;
     int pairs;
+    const Exp2 exp2;
 
     // f(j, scores of KEYS keys from j on) for the vectors of queries at i.
     template <bool MASKED, class F> void by_keys(int i, F &&f) const {
@@ -70,6 +74,7 @@ struct Head {
         const Vec<Pair> ones = (Vec<Pair>)_mm512_set1_epi32(0x3f803f80);
         Vec<float> total0 = {}, total1 = {};
         const Vec<float> shift0 = shift[0], shift1 = shift[1];
+        const Exp2 power = exp2;
         by_keys<MASKED>(i, [&](int j, Vec<float>(&acc)[KEYS][2]) {
 #pragma GCC unroll 4
             for (int jj = 0; jj < KEYS; jj += 2) {
@@ -78,21 +83,21 @@ struct Head {
                         acc[jj + l][0] = vmax(acc[jj + l][0] - shift0, splat(LEAST_SCORE));
                         acc[jj + l][1] = vmax(acc[jj + l][1] - shift1, splat(LEAST_SCORE));
                     }
-                const Vec<Pair> p0 = exp2_paired(acc[jj][0], acc[jj + 1][0]),
-                                p1 = exp2_paired(acc[jj][1], acc[jj + 1][1]);
+                const Vec<Pair> p0 = power(acc[jj][0], acc[jj + 1][0]), p1 = power(acc[jj][1], acc[jj + 1][1]);
                 store(p + (j + jj) * W, p0), store(p + (j + jj) * W + W, p1);
                 multiply_add(total0, p0, ones), multiply_add(total1, p1, ones);
             }
         });
         total[0] = total0, total[1] = total1;
     }
+    // What is taken off a query so that its largest score is 0.
     template <bool MASKED> void largest(int i, Vec<float> *top) const {
         Vec<float> top0 = splat(-std::numeric_limits<float>::infinity()), top1 = top0;
         by_keys<MASKED>(i, [&](int, Vec<float>(&acc)[KEYS][2]) {
 #pragma GCC unroll 8
             for (int jj = 0; jj < KEYS; jj++) top0 = vmax(top0, acc[jj][0]), top1 = vmax(top1, acc[jj][1]);
         });
-        top[0] = top0, top[1] = top1;
+        top[0] = top0 - SCORE_OF_ONE, top[1] = top1 - SCORE_OF_ONE;
     }
     // No score is larger: the longest query times the longest key, and the largest bias.
     float bound(int dim) const {
@@ -113,7 +118,7 @@ struct Head {
             queries = vmax(queries, q2), keys = vmax(keys, sums<float, W>(k2));
         }
         float bias = 0;
-        for (int t = 0; t < TABLE; t++) bias = std::max(bias, std::abs(table[t]));
+        for (int t = 0; t < TABLE; t++) bias = std::max(bias, std::abs(table[t] - SCORE_OF_ONE));
         return std::sqrt(_mm512_reduce_max_ps(queries) * _mm512_reduce_max_ps(keys)) + bias;
     }
 };
@@ -127,6 +132,8 @@ inline void attend(const AttentionArgs<float> &a, const Tables<float> &tables, c
     buffer.resize((pairs + padded / 2 + padded + W) * TOKENS);
     Pair *q = reinterpret_cast<Pair *>(buffer.data()), *v = q + pairs * TOKENS, *p = v + padded / 2 * TOKENS;
     float *o = buffer.data() + (pairs + padded / 2 + W) * TOKENS;
+    static const Excess excess;
+    const Exp2 exp2(excess);
     int64_t own[TOKENS];
     for (int i = 0; i < TOKENS; i++) own[i] = i;
     for (int64_t h = 0; h < a.heads; h++) {
@@ -147,7 +154,7 @@ inline void attend(const AttentionArgs<float> &a, const Tables<float> &tables, c
                 _mm512_mask_storeu_epi32(v + j / 2 * padded + d, (__mmask16)((1u << std::min(W, padded - d)) - 1),
                                          (__m512i)paired(value, value + row, std::clamp(dim - d, 0, W)));
             }
-        const Head head{w, tables.plain.data() + h * TABLE, q, from + embed, row, pairs};
+        const Head head{w, tables.plain.data() + h * TABLE, q, from + embed, row, pairs, exp2};
         const bool bounded = head.bound(dim) < SAFE_SCORE;
         for (int i = 0; i < TOKENS; i += 2 * W) {
             Vec<float> shift[2] = {}, total[2];

@@ -50,12 +50,12 @@ inline int mirrored_place(int q, int k) {
 }
 
 template <class T> struct Tables {
-    Buffer<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2, times unit; the second with x reversed
-    Tables(const AttentionArgs<T> &a, bool both, T unit = 1)
+    Buffer<T> plain, mirrored;  // (heads, SPAN, SPAN) in base 2, times unit, above zero; the second with x reversed
+    Tables(const AttentionArgs<T> &a, bool both, T unit = 1, T zero = 0)
         : plain(a.heads * TABLE), mirrored(both ? a.heads * TABLE : 0) {
         for (int64_t h = 0; h < a.heads; h++)
             for (int i = 0; i < TABLE; i++) {
-                const T value = a.table[i * a.heads + h] * T(1.4426950408889634074) * unit;
+                const T value = a.table[i * a.heads + h] * T(1.4426950408889634074) * unit + zero;
                 plain[h * TABLE + i] = value;
                 if (both) mirrored[h * TABLE + i / SPAN * SPAN + SPAN - 1 - i % SPAN] = value;
             }

@@ -11,12 +11,12 @@ namespace mir {
 struct Processor {
     bool avx2 = false;        // with FMA
     bool avx512 = false;      // F and DQ
-    bool avx512bf16 = false;  // with BW and VL
+    bool avx512bf16 = false;  // with BW, VL and VBMI
 
     Processor() {
-        unsigned eax, ebx, ecx, ecx1, edx, ebx7, eax71;
+        unsigned eax, ebx, ecx, ecx1, ecx7, edx, ebx7, eax71;
         if (!__get_cpuid(1, &eax, &ebx, &ecx1, &edx) || !(ecx1 & bit_OSXSAVE)) return;
-        if (!__get_cpuid_count(7, 0, &eax, &ebx7, &ecx, &edx)) return;
+        if (!__get_cpuid_count(7, 0, &eax, &ebx7, &ecx7, &edx)) return;
         const uint64_t saved = saved_by_system();
         const bool ymm = (saved & YMM) == YMM;
         avx2 = ymm && (ecx1 & bit_AVX) && (ecx1 & bit_FMA) && (ebx7 & bit_AVX2);
@@ -28,7 +28,8 @@ struct Processor {
         avx512 = avx2 && zmm && (ebx7 & bit_AVX512F) && (ebx7 & bit_AVX512DQ);
         // eax: the last leaf of the seventh kind
         if (eax < 1 || !__get_cpuid_count(7, 1, &eax71, &ebx, &ecx, &edx)) return;
-        avx512bf16 = avx512 && (ebx7 & bit_AVX512BW) && (ebx7 & bit_AVX512VL) && (eax71 & BF16);
+        avx512bf16 =
+            avx512 && (ebx7 & bit_AVX512BW) && (ebx7 & bit_AVX512VL) && (ecx7 & bit_AVX512VBMI) && (eax71 & BF16);
     }
 
   private:

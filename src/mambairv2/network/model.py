@@ -158,7 +158,7 @@ class MambaIRv2(nn.Module):
     def set_products(self, products: Products) -> Self:
         """Choose what the native kernels round to before they multiply, where no gradient is asked for; returns self.
 
-        bfloat16 is for a network in float32, which sums, norms, softmax, scan, routing and shortcuts stay in. Raises
+        bfloat16 is for a network in float32, which sums, norms, scan, routing and shortcuts stay in. Raises
         at the next call: ValueError for an unknown name, RuntimeError where the processor cannot.
         """
         return self._set_backends(products=products)

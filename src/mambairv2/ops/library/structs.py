@@ -11,6 +11,9 @@ _P, _L, _I, _D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_doubl
 _Kind = type[ctypes.c_void_p | ctypes.c_int64 | ctypes.c_int32 | ctypes.c_double]
 
 
+_NUMBERS = (int, float, bool)
+
+
 def _fields(kind: _Kind, names: str) -> list[tuple[str, _Kind]]:
     return [(name, kind) for name in names.split()]
 
@@ -26,14 +29,16 @@ class Arguments(ctypes.Structure):
     def __init__(self, **fields: Tensor | Arguments | float | None) -> None:
         if not fields.keys() <= self._names:
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(fields.keys() - self._names))}")
-        super().__init__(
-            **{
-                name: value.data_ptr() if isinstance(value, Tensor) else value
-                for name, value in fields.items()
-                if value is not None
-            }
-        )
-        self.alive = [value for value in fields.values() if isinstance(value, Tensor | Arguments)]
+        super().__init__()
+        self.alive: list[Tensor | Arguments | float] = []
+        for name, value in fields.items():
+            if value is None:
+                continue
+            if type(value) in _NUMBERS:  # apart, since isinstance of a tensor takes long, and an inference fills 400
+                setattr(self, name, value)
+                continue
+            self.alive.append(value)
+            setattr(self, name, value.data_ptr() if isinstance(value, Tensor) else value)
 
     def __init_subclass__(cls) -> None:
         cls._names = frozenset(field[0] for field in cls._fields_)
