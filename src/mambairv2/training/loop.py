@@ -15,7 +15,7 @@ from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
 from mambairv2.training.settings import PAIRS
 from mambairv2.training.setup.begin import resume, setup
-from mambairv2.training.setup.devices import make_fabric
+from mambairv2.training.setup.devices import ending_processes, make_fabric
 from mambairv2.training.setup.estimate import estimate
 from mambairv2.training.setup.images import open_patches
 from mambairv2.training.setup.memory import check_memory
@@ -31,6 +31,7 @@ from mambairv2.weights.save import save_model
 ROLLBACKS = 3  # before a run is given up
 
 
+@ending_processes()
 def train(recipe: Recipe, options: Options) -> bool:
     """Run a recipe to its end, from its last checkpoint if there is one.
 

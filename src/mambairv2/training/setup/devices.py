@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 
@@ -48,3 +53,31 @@ def make_fabric(recipe: Recipe, options: Options) -> tuple[Fabric, Precision]:
     )
     fabric.launch()
     return fabric, precision
+
+
+@contextmanager
+def ending_processes() -> Iterator[None]:
+    """Close the connections to other processes that begin within, also after an error; used as a decorator.
+
+    A thread of gloo needs Python when it lets go of its last tensor. If Python ends at that moment, the thread ends the
+    process by SIGABRT. So these threads must have ended before. They have when nothing holds the process group, which a
+    model on several devices does, and so do the local variables of an error.
+    """
+    before = _connected()
+    try:
+        yield
+    except BaseException as error:
+        if _connected() and not before:
+            held: BaseException | None = error
+            while held is not None:
+                traceback.clear_frames(held.__traceback__)
+                held = held.__context__
+        raise
+    finally:
+        if _connected() and not before:
+            torch.distributed.destroy_process_group()
+            gc.collect()
+
+
+def _connected() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
