@@ -33,6 +33,8 @@ NOT_RUN = {
     "nice": "an hour",
     "cmake": "minutes of compiling; run by hand",
     "mambairv2 web": "a server; tests/web runs it",
+    "python -m uvicorn": "a server; tests/examples runs it",
+    "curl": "asks that server; tests/examples runs it",
     "LD_PRELOAD=": "the tests of tests/ops, on a library built with sanitizers; run by hand",
     "clang-format": "changes files",
     "docker": "needs Docker",

@@ -17,8 +17,9 @@ OPTION = re.compile(r"--[a-z][a-z-]+")
 OTHERS = {
     *("--standalone", "--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
     *("--extra-index-url", "--upgrade", "--build", "--find-links", "--only-binary", "--user", "--rm"),
+    *("--app-dir", "--fail-with-body", "--data-binary"),
 }
-"""Options of torchrun, pip, cmake and docker."""
+"""Options of torchrun, pip, cmake, docker, uvicorn and curl."""
 SCRIPTS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests" / f"{name}.py" for name in ("fuzz", "kills", "soak"))]
 FOLDERS = (
     *("src/", "tests/", "benchmarks/", "csrc/", "recipes/", "examples/", "docs/"),

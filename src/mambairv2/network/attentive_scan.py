@@ -181,7 +181,7 @@ class AttentiveStateSpaceModule(nn.Module):
             part = slice(i * hidden, (i + 1) * hidden)
             dt, B, C = self._project(u, i)
             delta = linear(dt, self.dt_weight[i], backend=self.backends.dense)
-            scan, orders = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i]), order.expand(len(u), -1)
+            scan, orders = (u, delta, A[part], B, C, self.D[part], self.dt_bias[i]), order.expand(u.shape[0], -1)
             y = y + selective_scan(*scan, order=orders, backend=self.backends.scan)[0]
         return y
 

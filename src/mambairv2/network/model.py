@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mambairv2.network.attention import WindowAttention
@@ -123,7 +124,7 @@ class MambaIRv2(nn.Module):
         an image draws does not depend on the batch it is in. Raises ValueError for another number of them.
         """
         height, width = self._check(image)
-        check_generators(generator, len(image))
+        check_generators(generator, image.shape[0])
         x = normalize(mirror_pad(image, self.config.window_size), self.config)
         features = self.conv_first(x)
         y = self.norm_first(to_tokens(features))
@@ -134,7 +135,9 @@ class MambaIRv2(nn.Module):
         if self.config.upscale == 1:
             y = y + x
         y = y / self.config.img_range + _mean(image, self.config)
-        return y[:, :, : height * self.config.upscale, : width * self.config.upscale]
+        # A crop that copies: a view's strides would be conditions of torch.export on every later image.
+        scale = self.config.upscale
+        return F.pad(y, (0, width * scale - y.shape[3], 0, height * scale - y.shape[2]))
 
     def _check(self, image: Tensor) -> tuple[int, int]:
         channels = self.config.in_channels
@@ -192,11 +195,9 @@ def _mean(image: Tensor, config: MambaIRv2Config) -> Tensor:
 def mirror_pad(image: Tensor, multiple: int) -> Tensor:
     """Pad below and to the right to multiples, by mirroring with the edge row repeated: (B, C, h, w) → (B, C, H, W)."""
     for dim in (2, 3):
-        size = image.shape[dim]
-        padded = -(-size // multiple) * multiple
-        if padded != size:
-            i = torch.arange(padded, device=image.device) % (2 * size)
-            image = image.index_select(dim, torch.where(i < size, i, 2 * size - 1 - i))
+        size = image.shape[dim]  # no condition on it: torch.export would make it one on every later image
+        i = torch.arange(-(-size // multiple) * multiple, device=image.device) % (2 * size)
+        image = image.index_select(dim, torch.where(i < size, i, 2 * size - 1 - i))
     return image
 
 

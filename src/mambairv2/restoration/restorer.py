@@ -109,28 +109,37 @@ class Restorer:
     def restore(self, image: Tensor, progress: Progress | None = None) -> Tensor: ...
 
     @overload
-    def restore(self, image: str | Path | Array, progress: Progress | None = None) -> Array: ...
+    def restore(
+        self, image: str | Path | Array, progress: Progress | None = None, *, max_pixels: int = MAX_PIXELS
+    ) -> Array: ...
 
     @overload
     def restore(self, image: Image, progress: Progress | None = None) -> Image: ...
 
     @overload
-    def restore(self, image: bytes | bytearray | memoryview, progress: Progress | None = None) -> bytes: ...
+    def restore(
+        self, image: bytes | bytearray | memoryview, progress: Progress | None = None, *, max_pixels: int = MAX_PIXELS
+    ) -> bytes: ...
 
     @overload
-    def restore(self, image: Readable, progress: Progress | None = None) -> io.BytesIO: ...
+    def restore(
+        self, image: Readable, progress: Progress | None = None, *, max_pixels: int = MAX_PIXELS
+    ) -> io.BytesIO: ...
 
     def restore(
         self,
         image: str | Path | Array | Tensor | Image | bytes | bytearray | memoryview | Readable,
         progress: Progress | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
     ) -> Array | Tensor | Image | bytes | io.BytesIO:
         """Restore one image, or a batch in a tensor.
 
         image: an array (h, w) or (h, w, C), a tensor (C, h, w) or (B, C, h, w), a path to an image file, its content
         as bytes or as an open file, or an image of Pillow (`restore_pillow` says which modes). C is 1
         (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Integers are uint8 or uint16, floats lie in [0, 1].
-        progress: called with tiles done and tiles in all; what it raises cancels.
+        progress: called with tiles done and tiles in all; what it raises cancels. max_pixels: above which a file, or
+        its content, is refused.
 
         Returns the same kind, layout and dtype, scaled in height and width; for a path, an array (h, w, C) of
         the file's depth; for bytes and open files, a file of the same format, or PNG. Integers are rounded to
@@ -138,16 +147,17 @@ class Restorer:
         file that cannot be read, ValueError for other shapes and dtypes, TypeError for other kinds of images,
         MemoryError when no tile is small enough, FloatingPointError when the network gives NaN or infinity.
         """
+        restore_file = partial(self.restore_file, progress=progress, max_pixels=max_pixels)
         if isinstance(image, Tensor):
             return restore_tensor(image, self._planner, self._tile, partial(self._restore_one, progress), progress)
         if isinstance(image, str | Path):
-            return self._restore_picture(open_picture(image), progress)
+            return self._restore_picture(open_picture(image, max_pixels=max_pixels), progress)
         if is_pillow(image):
             return restore_pillow(cast("Image", image), lambda pixels: self.restore(pixels, progress))
         if isinstance(image, bytes | bytearray | memoryview):
-            return restore_encoded(bytes(image), lambda *names: self.restore_file(*names, progress=progress))
+            return restore_encoded(bytes(image), restore_file)
         if not isinstance(image, np.ndarray) and hasattr(image, "read"):
-            return restore_open(image, lambda *names: self.restore_file(*names, progress=progress))
+            return restore_open(image, restore_file)
         if not isinstance(image, np.ndarray):
             kind = type(image).__name__
             known = "a path, bytes, an open file, a NumPy array, a tensor or an image of Pillow"

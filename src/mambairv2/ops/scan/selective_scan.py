@@ -65,6 +65,11 @@ def _run(scan: Scan, backend: ScanBackend) -> tuple[Tensor, Tensor]:
         y, last = native.selective_scan(scan)
     elif name == "triton":
         y, last = triton.selective_scan(scan)
+    elif isinstance(scan.u.shape[1], torch.SymInt):
+        raise RuntimeError(
+            "torch.export takes the scan in plain PyTorch for one height and width only, as its loops have as many "
+            'steps as the image needs; leave these fixed, or have the native kernels: set_backend(scan="native")'
+        )
     else:
         y, last = _around(_CORES[name], scan)
     return y, last.detach()
