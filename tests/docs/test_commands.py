@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +21,8 @@ from mambairv2.cli.main import app
 from mambairv2.weights import packaged
 from real_spandrel import import_spandrel
 from stand_in import picture
+from stub_hub.answers import TOKEN
+from stub_hub.server import serving
 
 SMALL = {"embed_dim": 8, "d_state": 4, "depths": (1,), "num_heads": (2,), "inner_rank": 4, "num_tokens": 8}
 HEADS = {1: {"upscale": 1, "upsampler": ""}, **{s: {"upscale": s} for s in (2, 3, 4)}}
@@ -50,11 +55,12 @@ NOT_RUN = {
     "mambairv2 restore photos/ -o out/ --engine ray": "needs Ray; tests/batch runs it",
     "mambairv2 restore -": "reads standard input; tests/cli/streams runs it",
     "mambairv2 restore photo.jpg -o -": "as that",
-    "mambairv2 restore photo.png --weights hf:": "needs the network",
 }
 """Beginning of a command → why it is not run here."""
 
 
+ON_THE_HUB = ("owner/repo", "published:", "save_pretrained")
+"""What a block says that needs a Hugging Face Hub; it gets one on this machine."""
 NEEDS = ("openvino", "onnxruntime")
 """Packages of extras; a block that names one, or a file with its suffix, needs it."""
 OPTIONAL = {"spandrel": import_spandrel}
@@ -83,6 +89,20 @@ def shorten(recipe: str) -> str:
     recipe = re.sub(r"^iterations = .*", "iterations = 2", recipe, flags=re.MULTILINE)
     recipe = re.sub(r"^milestones = .*\n", "", recipe, flags=re.MULTILINE)
     return recipe.replace("[model]\n", "[model]\noverrides = { depths = [1], num_heads = [4] }\n")
+
+
+@contextmanager
+def hub_for(text: str, patch: pytest.MonkeyPatch, place: Path) -> Iterator[None]:
+    """Run a Hub with the repositories of the documents, for a block that needs it."""
+    if not any(word in text for word in ON_THE_HUB):
+        yield
+        return
+    with serving(patch, place) as hub:
+        patch.setenv("HF_TOKEN", TOKEN)
+        hub.add("owner/repo", {"model.safetensors": (place / "runs/light-x2-cpu/ema.safetensors").read_bytes()})
+        published = {"MambaIRv2_ckpt/mambairv2_lightSR_x2.pth": (place / "mambairv2_SRBase_x2.pth").read_bytes()}
+        hub.add("cguoh/MambaIR", published)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +150,13 @@ RUN = [b for b in command_blocks() if any(reason(words) is None for words in com
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
-def test_commands_run_as_written(place, block: Block):
+def test_commands_run_as_written(place, monkeypatch, block: Block):
     skip_without(block.text)
+    with hub_for(block.text, monkeypatch, place):
+        run_commands(block)
+
+
+def run_commands(block: Block) -> None:
     for words in commands(block):
         if reason(words) is not None:
             continue
@@ -149,14 +174,15 @@ def test_the_first_command_writes_what_the_readme_says(place):
 
 
 @pytest.mark.parametrize("block", python_blocks(), ids=str)
-def test_python_runs_as_written(place, block: Block):
+def test_python_runs_as_written(place, monkeypatch, block: Block):
     if "gradio_client" in block.text:
         pytest.skip("needs the page of `mambairv2 web`; tests/web calls it in the same way")
     skip_without(block.text)
     for name in OPTIONAL:
         if re.search(rf"^(import|from) {name}\b", block.text, re.MULTILINE):
             OPTIONAL[name]()
-    exec(compile(block.text, block.document, "exec"), {"__name__": "__main__"})
+    with hub_for(block.text, monkeypatch, place):
+        exec(compile(block.text, block.document, "exec"), {"__name__": "__main__"})
 
 
 def test_every_reason_is_of_a_command_in_the_documents():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stub_hub.server import HubServer
 
 TOKEN = "hf_of_a_test"
-OWNER = "tester"
+OWNER = "owner"
 """Who has the token."""
 LARGE = (".safetensors", ".pth", ".pt", ".onnx")
 """Kept in the large file storage: a file is answered by a redirection there."""

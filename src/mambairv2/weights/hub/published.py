@@ -18,7 +18,7 @@ FILES = {
     **{f"large-x{scale}": f"mambairv2_classicSR_Large_x{scale}.pth" for scale in (2, 4)},
     "denoise-15": "mambairv2_ColorDN_15.pth",
 }
-"""Names of files, by variant and scale; those that other documents name."""
+"""Names of files, by variant and scale; only those that other documents name (docs/hub.md)."""
 
 
 def published(name: str) -> Address | None:
