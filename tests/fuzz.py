@@ -25,7 +25,9 @@ from pathlib import Path
 TRIALS = 200
 """By one process, unless it dies before."""
 SECONDS = 20
-"""A trial may take; they take milliseconds."""
+"""Of the processor that a trial may take; they take milliseconds."""
+HANGS = 300
+"""Seconds after which a trial hangs, however busy the machine is."""
 MEMORY = 3 * 2**30
 """Bytes of address space for a process above what it starts with."""
 MAX_PIXELS = 2**22
@@ -109,8 +111,10 @@ def work(first: int, count: int, seeds: list[tuple[str, bytes]], folder: Path, f
     restorer = Restorer(StandIn(), "cpu", tile=256, overlap=16)
     for number in range(first, first + count):
         (folder / "in_hand").write_text(str(number))
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(HANGS)
         wrong = trial(number, seeds, folder, restorer)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         if wrong is not None:
             with open(findings, "a") as file:

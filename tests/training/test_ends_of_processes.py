@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from tiny_runs import start, tiny
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

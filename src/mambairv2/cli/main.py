@@ -7,12 +7,13 @@ import os
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from mambairv2.cli import data, export, info, models, train, web
 from mambairv2.cli.analyze import app as analyze
 from mambairv2.cli.check import command as check
 from mambairv2.cli.measuring import evaluate, reproduce
+from mambairv2.cli.options_once import Command
 from mambairv2.cli.restore import command as restore
 from mambairv2.cli.streams import guarded, say
 
@@ -23,18 +24,6 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (as in typer)
         with guarded():
             return super().main(*args, **kwargs)
-
-
-class _Command(TyperCommand):
-    """A command that refuses an option that is given twice, of which only the last value would count."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (as in typer)
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        for option in order:
-            single = not (getattr(option, "multiple", False) or getattr(option, "is_flag", False))
-            if option.param_type_name == "option" and single and order.count(option) > 1:
-                ctx.fail(f"{option.opts[0]} is given {order.count(option)} times; give it once")
-        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
@@ -71,16 +60,16 @@ def _main(
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-app.command(cls=_Command)(restore.restore)
-app.command(cls=_Command)(info.info)
-app.command(cls=_Command)(check.check)
-app.command(cls=_Command)(models.models)
-app.command(cls=_Command)(export.export)
-app.command(cls=_Command)(train.train)
-app.command(cls=_Command)(evaluate.evaluate)
-app.command(cls=_Command)(reproduce.reproduce)
-app.command(cls=_Command)(web.web)
+app.command(cls=Command)(restore.restore)
+app.command(cls=Command)(info.info)
+app.command(cls=Command)(check.check)
+app.command(cls=Command)(models.models)
+app.command(cls=Command)(export.export)
+app.command(cls=Command)(train.train)
+app.command(cls=Command)(evaluate.evaluate)
+app.command(cls=Command)(reproduce.reproduce)
+app.command(cls=Command)(web.web)
 _data = typer.Typer(help="Training images.", no_args_is_help=True)
-_data.command(cls=_Command)(data.check)
+_data.command(cls=Command)(data.check)
 app.add_typer(_data, name="data")
 app.add_typer(analyze.app, name="analyze")

@@ -77,7 +77,8 @@ class OnnxNetwork(nn.Module):
         # Threads that spin while they wait starve other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            content = self.path.read_bytes()  # since it takes no name that is not text
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the classes of ONNX Runtime's errors have no names of their own
             reason = str(error).splitlines()[0][:160]
             raise WeightsError(f"{path}: ONNX Runtime cannot load it ({reason}); export it again") from None

@@ -13,7 +13,9 @@ from mambairv2.analysis.complexity import Share, by_kind, by_module, count, inpu
 from mambairv2.analysis.plots import complexity as plots
 from mambairv2.cli.analyze.output import Folder, save
 from mambairv2.cli.exits import telling
+from mambairv2.cli.streams import say
 from mambairv2.evaluation.literature import COSTS
+from mambairv2.files.names import shown
 from mambairv2.network.complexity import Item
 from mambairv2.network.config import VARIANTS, MambaIRv2Config, variant
 from mambairv2.weights.read_config import read_config
@@ -43,7 +45,7 @@ def complexity(
     with telling():
         width, height = _size(size)
         if weights:
-            networks = {weights: read_config(weights)}
+            networks = {shown(weights): read_config(weights)}
             theirs: dict[str, tuple[int, float | None]] = {}
         else:
             networks = {f"{PAPER[name]} ×{s}": variant(name, upscale=s) for name in VARIANTS for s in (2, 3, 4)}
@@ -54,10 +56,10 @@ def complexity(
             known = theirs.get(str(entry["name"]))
             if known and (width, height) == FULL:
                 entry["published figures"] = _published(*known)
-            typer.echo(_line(entry))
+            say(_line(entry))
         if weights:
-            for kind, share in by_kind(counted[weights]).items():
-                typer.echo(f"  {kind}: {share.parameters:,} parameters, {share.macs / 1e9:,.3f} G MACs")
+            for kind, share in by_kind(counted[shown(weights)]).items():
+                say(f"  {kind}: {share.parameters:,} parameters, {share.macs / 1e9:,.3f} G MACs")
         others = [{"name": n, **_published(*f)} for n, f in theirs.items() if n not in networks]
         save(
             output,

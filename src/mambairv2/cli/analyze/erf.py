@@ -10,6 +10,7 @@ import typer
 from mambairv2.cli.analyze.output import Folder, Weights, save
 from mambairv2.cli.exits import telling
 from mambairv2.cli.measuring.shared import Device, check_outputs, choose_weights
+from mambairv2.cli.streams import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,7 @@ def erf(
         fields = {}
         for name, network in networks.items():
             fields[name] = receptive_field(network, pixels, chosen.config.upscale)
-            typer.echo(
+            say(
                 f"{name}: half within {fields[name].radius(0.5)} pixels, 95 % within {fields[name].radius(0.95)}, "
                 f"{100 * fields[name].later:.1f} % from later pixels"
             )

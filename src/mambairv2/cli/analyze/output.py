@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from mambairv2.cli.streams import say
 from mambairv2.files.atomic import write_whole
 from mambairv2.installation import install_extra
 
@@ -45,7 +47,7 @@ def save(
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
-        typer.echo(f"no picture: matplotlib is not installed; {install_extra('plots')}", err=True)
+        say(f"no picture: matplotlib is not installed; {install_extra('plots')}", sys.stderr)
     for file, content in written:
         write_whole(folder / file, content)
-        typer.echo(f"wrote {folder / file}")
+        say(f"wrote {folder / file}")

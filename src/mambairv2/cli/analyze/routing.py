@@ -10,6 +10,7 @@ import typer
 from mambairv2.cli.analyze.output import Folder, Image, Side, Weights, save
 from mambairv2.cli.exits import telling
 from mambairv2.cli.measuring.shared import Device, Limit, Sets, check_outputs, choose_weights, names
+from mambairv2.cli.streams import say
 
 if TYPE_CHECKING:
     from mambairv2.analysis.sampling import Sampled
@@ -66,7 +67,7 @@ def routing(
             kept = {name: shares[number] for name, shares in stable.items()}
             entries.append({**{k: v for k, v in asdict(layer).items() if k != "labels"}, "kept": kept})
             telling_kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in kept.items())
-            typer.echo(
+            say(
                 f"layer {layer.layer}: {layer.used} of {chosen.config.num_tokens} prompts, "
                 f"{layer.entropy:.2f} bits, a draw takes the likeliest in {100 * layer.certainty:.1f} % and tells "
                 f"{layer.information:.2f} bits; kept under {telling_kept}"
@@ -107,7 +108,7 @@ def _measure(
         compared = compare(model, psnr, seeds)
         for one in compared:
             difference = one.mean - compared[0].mean
-            typer.echo(f"{folder.name}, {_words(one)}: {one.mean:.4f} ± {one.spread:.4f} dB, {difference:+.4f}")
+            say(f"{folder.name}, {_words(one)}: {one.mean:.4f} ± {one.spread:.4f} dB, {difference:+.4f}")
             found.append(
                 {
                     "set": folder.name,

@@ -10,6 +10,7 @@ import typer
 from mambairv2.cli.analyze.output import Folder, Image, Side, Weights, save
 from mambairv2.cli.exits import telling
 from mambairv2.cli.measuring.shared import Device, check_outputs, choose_weights
+from mambairv2.cli.streams import say
 
 
 def scan(
@@ -49,7 +50,7 @@ def scan(
         for layer in layers:
             lives = [[half_life(state, distances) for state in order] for order in layer.memory]
             similar = pair_mean(layer.similarity), pair_mean(layer.similarity_of_states)
-            typer.echo(
+            say(
                 f"layer {layer.layer}: directions {similar[0]:.2f} alike, {similar[1]:.2f} without D · u; half-life "
                 f"{min(lives[0]):.1f} to {max(lives[0]):.0f} steps; neighbours {layer.jump[0]:.1f} pixels apart and "
                 f"{layer.alikeness[0]:.2f} alike, sorted {layer.jump[1]:.1f} and {layer.alikeness[1]:.2f}"

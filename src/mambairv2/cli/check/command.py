@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mambairv2.cli.exits import FAILED, complain, telling
+from mambairv2.cli.streams import say
 
 
 def check(
@@ -43,9 +44,9 @@ def check(
         missing = machine.missing()
         view.print_table(results)
         for note in notes:
-            typer.echo(note)
+            say(note)
         for name, why in missing.items():
-            typer.echo(f"not checked: {name}, {why}")
+            say(f"not checked: {name}, {why}")
         if report:
             write_whole(report, view.as_json(results, missing))
         faults = view.faults(results)
@@ -53,4 +54,4 @@ def check(
         complain(fault)
     if faults:
         raise typer.Exit(FAILED)
-    typer.echo(f"{len(results)} comparisons, all agree")
+    say(f"{len(results)} comparisons, all agree")
