@@ -12,7 +12,7 @@ from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
 
 Network = TypeVar("Network", bound=MambaIRv2)
-_INITIALISERS = {"normal_", "trunc_normal_", "uniform_"}
+_INITIALISERS = {"kaiming_uniform_", "normal_", "trunc_normal_", "uniform_"}
 
 
 def blueprint(config: MambaIRv2Config, make: Callable[[MambaIRv2Config], Network]) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,9 +101,14 @@ def _rules(ffn: FeedForward, head: Upsampler) -> Rules:
     return (*inner, *HEAD_NAMES[head], *NAMES)
 
 
+@cache
+def _pattern(old: str) -> re.Pattern[str]:
+    return re.compile(re.escape(old).replace(r"\#", r"(\d+)"))
+
+
 def _rename(name: str, rules: Rules) -> str:
     for old, new in rules:
-        match = re.match(re.escape(old).replace(r"\#", r"(\d+)"), name)
+        match = _pattern(old).match(name)
         if match:
             for number in match.groups():
                 new = new.replace("#", number, 1)
