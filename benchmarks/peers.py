@@ -11,8 +11,7 @@ import torch
 def _stub_torchvision() -> None:
     """spandrel imports torchvision for networks that are not timed here; it is not needed for these."""
     names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.ops")
-    for name in names:
-        sys.modules.setdefault(name, types.ModuleType(name))
+    sys.modules.update({name: types.ModuleType(name) for name in names})
     functional = sys.modules["torchvision.transforms.functional"]
     for name in ("InterpolationMode", "rotate", "normalize"):
         setattr(functional, name, None)
@@ -22,7 +21,7 @@ def peers() -> dict[str, torch.nn.Module]:
     """Return untrained networks for ×2 by name; empty, with a line, where spandrel is not installed."""
     try:
         import torchvision  # noqa: F401
-    except ImportError:
+    except (ImportError, RuntimeError):  # missing, or of another version of torch
         _stub_torchvision()
     try:
         from spandrel.architectures.SwinIR import SwinIR
