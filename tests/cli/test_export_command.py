@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from mambairv2 import Restorer, load_model
+from mambairv2.cli.export import _last_name
 from mambairv2.cli.main import app
 from mambairv2.weights.errors import WeightsError
 from mambairv2.weights.read_config import read_config
@@ -124,3 +125,19 @@ def test_without_the_packages_a_line_says_what_to_install(place, monkeypatch):
         assert ended.exit_code == 2
         assert "install" in ended.output
         assert len(ended.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "name"),
+    [
+        ("sr-x2", "sr-x2"),
+        ("runs/mine/ema.safetensors", "ema"),
+        ("runs/mine/", "mine"),
+        ("owner/net-v1.0", "net-v1.0"),
+        ("hf://owner/net/old.pth", "old"),
+        ("published:light-x2", "light-x2"),
+        ("C:\\nets\\a.pth", "a"),
+    ],
+)
+def test_the_name_of_the_file_is_the_last_of_the_weights(weights, name):
+    assert _last_name(weights) == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +14,11 @@ from mambairv2.cli.streams import say
 
 def export(
     weights: Annotated[
-        str, typer.Argument(help="A packaged name (see `mambairv2 models`), or a .safetensors or .pth file.")
+        str,
+        typer.Argument(
+            help="A packaged or published name (see `mambairv2 models`), a .safetensors or .pth file, or owner/repo "
+            "on the Hugging Face Hub."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The ONNX file. Default: the name of the weights.")
@@ -31,7 +36,7 @@ def export(
     Exit codes: 0. 2, if nothing was written.
     """
     with telling(USAGE):
-        target = output or Path(f"{Path(weights).stem if Path(weights).suffix else weights}.onnx")
+        target = output or Path(f"{_last_name(weights)}.onnx")
         if target.exists() and not overwrite:
             raise ValueError(f"{target}: exists; add --overwrite to replace it")
         from mambairv2.export import to_onnx
@@ -39,3 +44,9 @@ def export(
         difference = to_onnx(weights, target, precision=precision)
         size = target.stat().st_size / 1e6
         say(f"{weights} -> {target}  {size:.1f} MB, {precision}, within {difference:.0e} of PyTorch")
+
+
+def _last_name(weights: str) -> str:
+    """Return the last part of a path, an address on the Hub or a published name, without the suffix of a file."""
+    last = re.split(r"[/\\:]", weights.rstrip("/\\"))[-1]
+    return Path(last).stem if last.endswith((".safetensors", ".pth", ".pt")) else last

@@ -6,7 +6,6 @@ import posixpath
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from mambairv2.weights.errors import WeightsError
@@ -105,6 +104,8 @@ def commit_of(address: Address, copy: Path) -> str:
 
 
 def _download(address: Address, access: Access) -> Path:
+    from importlib.metadata import version  # here, since it takes a while to import
+
     from huggingface_hub import hf_hub_download
 
     path = hf_hub_download(

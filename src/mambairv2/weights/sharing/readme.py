@@ -67,7 +67,7 @@ def same_as_packaged(network: MambaIRv2) -> str | None:
     for name, path in pretrained().items():
         if read_config(path) == network.config:
             theirs = load_state(path)
-            if all(torch.equal(own[key].cpu(), tensor) for key, tensor in theirs.items()):
+            if own.keys() == theirs.keys() and all(torch.equal(own[key].cpu(), theirs[key]) for key in own):
                 return name
     return None
 
