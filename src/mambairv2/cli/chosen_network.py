@@ -37,6 +37,8 @@ class ChosenNetwork:
     self_ensemble: bool
     precision: Precision = "float32"
     strength: float = 1.0
+    margin: bool = True
+    """Whether the network sees the picture mirrored beyond its edges."""
     clean: str | None = None
     """Packaged weights for clean pictures, where the choice is made for each file; None where `weights` are for all."""
     by_default: bool = False
@@ -52,7 +54,7 @@ class ChosenNetwork:
             "tile": self.tile,
             "overlap": self.overlap,
             "self_ensemble": self.self_ensemble,
-            "margin": True,
+            "margin": self.margin,
             **({"strength": self.strength} if self.strength != 1 else {}),
             **({"clean": f"sha256:{sha256(find_weights(self.clean))}"} if self.clean else {}),
         }
@@ -92,6 +94,7 @@ class ChosenNetwork:
             self_ensemble=self.self_ensemble,
             dtype=self.precision,
             strength=self.strength,
+            margin=self.margin,
         )
 
 
@@ -104,6 +107,7 @@ def choose_network(
     self_ensemble: bool,
     precision: Precision = "float32",
     strength: float = 1.0,
+    margin: bool = True,
 ) -> ChosenNetwork:
     """Check that weights, scale and tiles fit together, by the configuration in the weights file.
 
@@ -124,7 +128,7 @@ def choose_network(
         raise ValueError(f"{name} enlarges by {config.upscale}, not by --scale {scale}")
     Grid((1, 1), config.upscale, tile if isinstance(tile, int) else None, overlap, config.window_size)
     mark = mark_of(config.upscale, None if weights else name)
-    return ChosenNetwork(name, mark, tile, overlap, self_ensemble, precision, strength, clean, by_default)
+    return ChosenNetwork(name, mark, tile, overlap, self_ensemble, precision, strength, margin, clean, by_default)
 
 
 def _rehearse(load: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from mambairv2.export.network import INPUT, OUTPUT, graph_of
 from mambairv2.files.atomic import write_whole
+from mambairv2.files.names import shown
 from mambairv2.installation import install_extra
 from mambairv2.network.model import MambaIRv2
 from mambairv2.weights.load import load_model
@@ -49,7 +50,7 @@ def to_onnx(
     _check_packages()
     model = weights if isinstance(weights, MambaIRv2) else load_model(weights)
     described = {} if isinstance(weights, MambaIRv2) else read_metadata(weights)
-    title = name or ("network" if isinstance(weights, MambaIRv2) else Path(weights).name)
+    title = shown(name or ("network" if isinstance(weights, MambaIRv2) else Path(weights).name))  # UTF-8 in the file
     proto = graph_of(model, half=precision == "float16")
     _describe(proto, model, precision, title, described)
     content = proto.SerializeToString()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,9 @@ def save(
     written = [(f"{name}.json", (json.dumps(figures, indent=1) + "\n").encode()), (f"{name}.npz", packed.getvalue())]
     try:
         picture = io.BytesIO()
-        draw().savefig(picture, format="png", dpi=DPI)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # a letter of a name that the font lacks is drawn as a box
+            draw().savefig(picture, format="png", dpi=DPI)
         written.append((f"{name}.png", picture.getvalue()))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":

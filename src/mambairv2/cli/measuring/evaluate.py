@@ -94,7 +94,8 @@ def evaluate(
     margin: Annotated[
         bool,
         typer.Option(
-            "--margin", help="Mirror images beyond their edges, as restore does. Published figures are without."
+            "--margin/--no-margin",
+            help="Mirror images beyond their edges, as restore does. Published figures are without.",
         ),
     ] = False,
     device: Annotated[str, Device] = "auto",

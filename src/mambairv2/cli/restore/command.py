@@ -38,6 +38,7 @@ def restore(
     self_ensemble: Annotated[bool, options.Ensemble] = False,
     precision: Annotated[Literal["float32", "bfloat16", "float16"], options.Precision] = "float32",
     strength: Annotated[float, options.Strength] = 1.0,
+    margin: Annotated[bool, options.Margin] = True,
     extension: Annotated[str | None, options.Extension] = None,
     quality: Annotated[int, options.Quality] = 95,
     compression: Annotated[int, options.Compression] = 6,
@@ -89,7 +90,7 @@ def restore(
             if whole and tile is not None:
                 raise ValueError("--tile and --whole contradict each other; give one of them")
             side: Tile = "whole" if whole else "auto" if tile is None else tile
-            network = choose_network(weights, task, scale, side, overlap, self_ensemble, precision, strength)
+            network = choose_network(weights, task, scale, side, overlap, self_ensemble, precision, strength, margin)
             naming = Naming(output, network.mark, suffix, f".{extension.lstrip('.').lower()}" if extension else None)
             plan = plan_run(inputs, naming, network, reading, existing, recursive=recursive, manifest=manifest)
             if engine == "ray" and any(plan.streams):

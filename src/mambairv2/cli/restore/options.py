@@ -61,6 +61,12 @@ TileSide = typer.Option(
 )
 Overlap = typer.Option(help="Input pixels that neighbouring tiles share, a multiple of 16.", rich_help_panel=_NETWORK)
 Whole = typer.Option("--whole", help="Do not tile, however much memory that takes.", rich_help_panel=_NETWORK)
+Margin = typer.Option(
+    "--margin/--no-margin",
+    help="Let the network see pictures mirrored beyond their edges, so that flat colours stay flat up to the border. "
+    "Without it, it takes less time and is as the published code.",
+    rich_help_panel=_NETWORK,
+)
 Ensemble = typer.Option(
     "--self-ensemble",
     help="Average over eight rotations and reflections. Slightly better, 8 times slower.",
