@@ -78,6 +78,13 @@ def test_an_account_and_a_licence_of_your_own(tmp_path):
     assert "no account" not in card.text
 
 
+def test_packaged_weights_with_an_account_of_your_own_say_whose_they_are(tmp_path):
+    card = card_of(load_model("sr-x4"), tmp_path, card="# Mine")
+    assert "These are the weights `sr-x4` of mambairv2" in card.text
+    assert card.data.license == "apache-2.0"
+    assert card.data.eval_results is None
+
+
 def test_a_whole_card_of_your_own(tmp_path):
     text = "---\nlicense: mit\n---\n\n# Mine\n"
     MambaIRv2(SMALL).save_pretrained(tmp_path, card=text)

@@ -34,19 +34,20 @@ def readme(
     """Return the card of a network in Markdown, with the metadata that the Hub reads at its head.
 
     Weights that equal packaged ones get the card of these: figures, training, data, limits. Others get what their
-    tensors show, and `card`, if it is given: Markdown, or a whole file with metadata of its own, which is taken as it
-    is. task: a key of `TASKS`. repo: what the examples load, `owner/repo`. Needs huggingface_hub.
+    tensors show. `card`, if it is given, takes the place of both: Markdown, to which is added what the network is, or a
+    whole file with metadata of its own, which is taken as it is. task: a key of `TASKS`. repo: what the examples load,
+    `owner/repo`. license: by default that of packaged weights, else none. Needs huggingface_hub.
     """
     if card and card.startswith("---"):
         return card
     from huggingface_hub import ModelCard, ModelCardData
 
-    name = None if card else same_as_packaged(network)
-    path = pretrained()[name] if name else None
+    name = same_as_packaged(network)
+    path = pretrained()[name] if name and not card else None
     figures = read_card(path.with_suffix(".json")) if path and path.with_suffix(".json").is_file() else None
     task = figures.task if figures else task
     data = ModelCardData(
-        license=OWN_LICENSE if name else license,
+        license=license or (OWN_LICENSE if name else None),
         library_name=LIBRARY,
         pipeline_tag="image-to-image",
         tags=_tags(network.config, task),
@@ -55,7 +56,7 @@ def readme(
         eval_results=_results(figures) if figures else None,
     )
     known = _packaged_text(path) if path and path.with_suffix(".md").is_file() else None
-    text = known or _plain_text(network, task, repo, card)
+    text = known or _plain_text(network, task, repo, card, name)
     before, heading, after = text.partition("\n## ")
     body = f"{before.rstrip()}\n\n{_use(repo or 'OWNER/REPO', network.config)}{heading}{after.rstrip()}\n\n{_ABOUT}"
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}"))
@@ -77,13 +78,16 @@ def _packaged_text(weights: Path) -> str:
     text = weights.with_suffix(".md").read_text(encoding="utf-8")
     text = _LINK.sub(r"\1, `\2`", text).rstrip()
     return (
-        f"{text}\n\n## Where this comes from\n\n"
-        f"These are the weights `{weights.stem}` of {LIBRARY} {version(LIBRARY)}, unchanged.\n"
+        f"{text}\n\n## Where this comes from\n\n{_whose(weights.stem)}\n"
         "Files that are named here, such as `docs/…`, `recipes/…` and other cards, are in its repository."
     )
 
 
-def _plain_text(network: MambaIRv2, task: str | None, repo: str | None, card: str | None) -> str:
+def _whose(name: str) -> str:
+    return f"These are the weights `{name}` of {LIBRARY} {version(LIBRARY)}, unchanged."
+
+
+def _plain_text(network: MambaIRv2, task: str | None, repo: str | None, card: str | None, name: str | None) -> str:
     title = (repo or "MambaIRv2").rpartition("/")[2]
     scale = f" ×{network.config.upscale}" if network.config.upscale > 1 else ""
     summary = TASKS[task].summary if task in TASKS else "image restoration"
@@ -94,7 +98,7 @@ def _plain_text(network: MambaIRv2, task: str | None, repo: str | None, card: st
         f"for {images} images."
     )
     if card:
-        return f"{card.rstrip()}\n\n## Network\n\n{what}"
+        return f"{card.rstrip()}\n\n## Network\n\n{what}" + (f"\n{_whose(name)}" if name else "")
     return f"# {title}\n\n{what}\n\nIts author gave no account of training, data, figures, licence and limits."
 
 
