@@ -13,6 +13,8 @@ import pytest
 
 from stub_hub.answers import Answers, Repo
 
+INSTALL = "huggingface-hub is not installed: pip install -c constraints.txt -e '.[hub]'"
+
 
 class HubServer:
     """The server. `log` has the requests, such as `GET /owner/repo/resolve/main/config.json`."""
@@ -60,7 +62,7 @@ class HubServer:
 @contextmanager
 def serving(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer]:
     """Run a server that huggingface_hub takes for the Hub, with its cache in a folder and without a token."""
-    constants = pytest.importorskip("huggingface_hub.constants", reason="needs huggingface-hub")
+    constants = pytest.importorskip("huggingface_hub.constants", reason=INSTALL)
     hub = HubServer()
     patch.setattr(constants, "ENDPOINT", hub.url)
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")

@@ -19,8 +19,9 @@ from mambairv2.weights.read_config import read_config, read_metadata
 from run_python import run_python
 from small_weights import SMALL, same, save_tiny
 from stand_in import picture
+from stub_hub.server import INSTALL
 
-pytest.importorskip("huggingface_hub", reason="the card is made by huggingface-hub")
+pytest.importorskip("huggingface_hub", reason=INSTALL)
 HEADS = [
     {"upscale": 1, "upsampler": ""},
     {"upscale": 2, "upsampler": "pixelshuffledirect"},

@@ -7,8 +7,9 @@ import pytest
 from mambairv2 import MambaIRv2, WeightsError, load_model
 from small_weights import SMALL, same, save_tiny
 from stub_hub.answers import OWNER, TOKEN
+from stub_hub.server import INSTALL
 
-huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs huggingface-hub")
+huggingface_hub = pytest.importorskip("huggingface_hub", reason=INSTALL)
 REPO = f"{OWNER}/net"
 
 

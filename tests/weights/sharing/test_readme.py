@@ -12,8 +12,9 @@ from mambairv2.weights.model_card import read_card
 from mambairv2.weights.packaged import pretrained
 from mambairv2.weights.sharing.readme import same_as_packaged
 from small_weights import SMALL
+from stub_hub.server import INSTALL
 
-huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs huggingface-hub")
+huggingface_hub = pytest.importorskip("huggingface_hub", reason=INSTALL)
 
 
 def card_of(network, folder, **options):
