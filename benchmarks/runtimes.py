@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--policies", nargs="+", choices=("default", "kept"), default=("default", "kept"))
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--keep-freed", action="store_true", help=argparse.SUPPRESS)
@@ -163,13 +164,13 @@ def main() -> None:
         options.folder = Path(folder)
         for name in (OURS, THEIRS):
             export(name, options.size, options.folder / f"{name}.onnx")
-        found = [measure(options, keep_freed) for keep_freed in (False, True)]
-    print(f"{'seconds by the clock, of processors':36} default policy   freed memory kept")
-    for way, (clock, processors) in found[0].items():
-        kept = found[1].get(way, (float("nan"), float("nan")))
-        print(f"{way:36} {clock:6.3f} {processors:6.3f} {kept[0]:12.3f} {kept[1]:6.3f}")
+        found = {policy: measure(options, policy == "kept") for policy in options.policies}
+    print(f"{'seconds by the clock, of processors':36} " + "".join(f"{policy:>16}" for policy in found))
+    for way in WAYS:
+        cells = (found[policy].get(way, (float("nan"),) * 2) for policy in found)
+        print(f"{way:36} " + "".join(f"{clock:8.3f} {processors:7.3f}" for clock, processors in cells))
     if options.json:
-        options.json.write_text(json.dumps(dict(zip(("default", "kept"), found, strict=True)), indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

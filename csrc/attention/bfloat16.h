@@ -15,6 +15,16 @@ namespace MIR_ISA {
 
 constexpr float SCORE_UNIT = 1 << 7, SCORE_OF_ONE = 127 * SCORE_UNIT;  // the exponent of 1 begins at 127
 
+// The bias by relative position as scores, and how large it gets.
+struct ScoreTables : Tables<float> {
+    Buffer<float> largest;  // (heads)
+    explicit ScoreTables(const AttentionArgs<float> &a)
+        : Tables<float>(a, false, SCORE_UNIT, SCORE_OF_ONE), largest(a.heads) {
+        for (int64_t i = 0; i < a.heads * TABLE; i++)
+            largest[i / TABLE] = std::max(largest[i / TABLE], std::abs(plain[i] - SCORE_OF_ONE));
+    }
+};
+
 #if defined(__AVX512BF16__)
 // Scores up to this are taken to exp2 as they are: no power of two, no sum of TOKENS of them and no product with a
 // value leaves the range of float.
@@ -99,7 +109,7 @@ struct Head {
         });
         top[0] = top0 - SCORE_OF_ONE, top[1] = top1 - SCORE_OF_ONE;
     }
-    // No score is larger: the longest query times the longest key, and the largest bias.
+    // No score is larger without its bias: the longest query times the longest key.
     float bound(int dim) const {
         constexpr int W = Simd<float>::W;
         Vec<float> queries = {}, keys = {};
@@ -117,14 +127,12 @@ struct Head {
                 }
             queries = vmax(queries, q2), keys = vmax(keys, sums<float, W>(k2));
         }
-        float bias = 0;
-        for (int t = 0; t < TABLE; t++) bias = std::max(bias, std::abs(table[t] - SCORE_OF_ONE));
-        return std::sqrt(_mm512_reduce_max_ps(queries) * _mm512_reduce_max_ps(keys)) + bias;
+        return std::sqrt(_mm512_reduce_max_ps(queries) * _mm512_reduce_max_ps(keys));
     }
 };
 
 // The attention of one window: qkv, rows of `row`, queries scaled to scores; out: rows of `out_row`.
-inline void attend(const AttentionArgs<float> &a, const Tables<float> &tables, const Window<float> &w, const Bf16 *qkv,
+inline void attend(const AttentionArgs<float> &a, const ScoreTables &tables, const Window<float> &w, const Bf16 *qkv,
                    int64_t row, Bf16 *out, int64_t out_row, Scratch<float> &buffer) {
     constexpr int W = Simd<float>::W;
     const int64_t embed = a.heads * a.dim;
@@ -155,7 +163,7 @@ inline void attend(const AttentionArgs<float> &a, const Tables<float> &tables, c
                                          (__m512i)paired(value, value + row, std::clamp(dim - d, 0, W)));
             }
         const Head head{w, tables.plain.data() + h * TABLE, q, from + embed, row, pairs, exp2};
-        const bool bounded = head.bound(dim) < SAFE_SCORE;
+        const bool bounded = head.bound(dim) + tables.largest[h] < SAFE_SCORE;
         for (int i = 0; i < TOKENS; i += 2 * W) {
             Vec<float> shift[2] = {}, total[2];
             if (w.border) {

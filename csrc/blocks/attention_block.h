@@ -31,14 +31,17 @@ template <class T, class F = T> void attention_block_forward(const AttentionBloc
                               back_columns = panels<T, F>(back.weight, back.out, back.in);
     const int64_t qkv_row = PLAIN ? 3 * embed : whole_vectors<T>(3 * embed),
                   mixed_row = PLAIN ? embed : whole_vectors<T>(embed);
-    T unit = 1, zero = 0;
     Buffer<T> scale;  // of the queries, to scores
     if constexpr (!PLAIN) {
-        unit = SCORE_UNIT, zero = SCORE_OF_ONE;
         scale.assign(3 * embed, T(1));
-        std::fill_n(scale.begin(), embed, unit * T(1.4426950408889634074) / std::sqrt(T(attention.dim)));
+        std::fill_n(scale.begin(), embed, T(SCORE_UNIT * 1.4426950408889634074) / std::sqrt(T(attention.dim)));
     }
-    const Tables<T> tables(attention, false, unit, zero);
+    const auto tables = [&] {
+        if constexpr (PLAIN)
+            return Tables<T>(attention, false);
+        else
+            return ScoreTables(attention);
+    }();
     mir::parallel(attention.batch * windows, attention.threads, [&](int64_t task) {
         const Window<T> w(attention, task / windows, task % windows);
         Scratch<T> buffer;

@@ -6,9 +6,13 @@ going from one to the other copies nothing.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor, nn
 
 from mambairv2.network.config import MambaIRv2Config
+from mambairv2.ops.backend_choice import Products, rounds
 from mambairv2.ops.dense.linear import Affine, Norm
 
 
@@ -31,6 +35,17 @@ def affine_of(layer: nn.Linear | nn.Conv2d) -> Affine:
     """Return weight and bias of a layer that has both, as the kernels take them."""
     assert layer.bias is not None
     return layer.weight, layer.bias
+
+
+def convolve(conv: nn.Module, tokens: Tensor, products: Products) -> Tensor:
+    """Return the tokens (B, H, W, E) of a residual convolution.
+
+    They are of bfloat16 where products are, summed in float32: the caller adds them to tokens of float32.
+    """
+    image = to_image(tokens)
+    half = rounds(products, image, *conv.parameters()) if image.device.type == "cpu" else False
+    with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+        return to_tokens(conv(image))
 
 
 def residual_conv(config: MambaIRv2Config) -> nn.Module:

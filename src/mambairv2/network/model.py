@@ -16,7 +16,7 @@ from mambairv2.network.config import MambaIRv2Config, Variant, variant
 from mambairv2.network.feed_forward import FeedForward
 from mambairv2.network.fusion import built_parts, runs_fused
 from mambairv2.network.gumbel_sampling import Generators, check_generators, repeatable
-from mambairv2.network.layers import residual_conv, to_image, to_tokens
+from mambairv2.network.layers import convolve, residual_conv, to_image, to_tokens
 from mambairv2.network.reconstruction import HEADS
 from mambairv2.ops.backend_choice import AttentionBackend, Backends, DenseBackend, Products, ScanBackend
 
@@ -73,6 +73,7 @@ class AttentiveStateSpaceGroup(nn.Module):
         super().__init__()
         shifts = (0, config.window_size // 2)
         self.layers = nn.ModuleList(AttentiveStateSpaceBlock(config, heads, shifts[i % 2]) for i in range(depth))
+        self.backends = Backends()
         self.conv = residual_conv(config)
         self.checkpointing = False
 
@@ -84,7 +85,7 @@ class AttentiveStateSpaceGroup(nn.Module):
                 y = checkpoint(repeatable(layer, generator), y, use_reentrant=False)
             else:
                 y = layer(y, generator)
-        return to_tokens(self.conv(to_image(y))) + x
+        return convolve(self.conv, y, self.backends.products) + x
 
 
 class MambaIRv2(nn.Module):
@@ -168,7 +169,8 @@ class MambaIRv2(nn.Module):
 
     def _set_backends(self, **changes: str) -> Self:
         backends = replace(self.backends, **changes)  # type: ignore[arg-type]
-        parts = MambaIRv2, AttentiveStateSpaceBlock, AttentiveStateSpaceModule, WindowAttention, FeedForward
+        blocks = AttentiveStateSpaceGroup, AttentiveStateSpaceBlock, AttentiveStateSpaceModule
+        parts = MambaIRv2, *blocks, WindowAttention, FeedForward
         for module in self.modules():
             if isinstance(module, parts):
                 module.backends = backends
