@@ -79,4 +79,6 @@ def test_what_stands_in_the_way_is_told(hub, network, monkeypatch):
     assert "is no name of a repository" in error_of(network, "a/b/c")
     assert "ValueError: Invalid metadata in README.md" in error_of(network, REPO, card="---not metadata")
     hub.stop()
-    assert "ConnectError" in error_of(network, REPO)
+    message = error_of(network, REPO)
+    assert "ConnectError" in message
+    assert message.endswith("; try again")

@@ -47,7 +47,7 @@ def _reason(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"the Hub does not allow it ({status}); {LOG_IN}, with a token that may write"
-    return short(error)
+    return short(error) if isinstance(error, ValueError) else f"{short(error)}; try again"
 
 
 def short(error: Exception) -> str:
