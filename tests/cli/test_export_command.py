@@ -60,6 +60,9 @@ def test_a_file_that_is_there_stays(place):
     assert (place / "tiny.onnx").read_bytes() == before
     assert run("export", "tiny.safetensors", "-o", "tiny.onnx", "--precision", "float16", "--overwrite").exit_code == 0
     assert (place / "tiny.onnx").read_bytes() != before
+    for more in ([], ["--overwrite"]):
+        ended = run("export", "tiny.safetensors", "-o", ".", *more)
+        assert (ended.exit_code, ended.output) == (2, "error: . is a folder; give a file to write\n")
 
 
 @pytest.mark.parametrize(

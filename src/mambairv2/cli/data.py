@@ -36,6 +36,6 @@ def check(
     if faults:
         for line in table(faults).splitlines():
             say(line)
-    say(f"{count} images, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+    say(f"{count} image{'' if count == 1 else 's'}, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if faults:
         raise typer.Exit(1)

@@ -37,6 +37,8 @@ def export(
     """
     with telling(USAGE):
         target = output or Path(f"{_last_name(weights)}.onnx")
+        if target.is_dir():
+            raise ValueError(f"{target} is a folder; give a file to write")
         if target.exists() and not overwrite:
             raise ValueError(f"{target}: exists; add --overwrite to replace it")
         from mambairv2.export import to_onnx

@@ -100,6 +100,8 @@ def test_the_command(folder):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "4 images, no faults" in result.output
+    write(folder.parent / "one" / "a.png", picture(100))
+    assert "1 image, no faults" in CliRunner().invoke(app, ["data", "check", str(folder.parent / "one")]).output
     write(folder / "same.png", picture(100))
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
