@@ -102,6 +102,9 @@ def serve(options: argparse.Namespace) -> None:
         from mambairv2.restoration.memory import keep_freed_memory
 
         keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(options.threads)
     name, runtime, precision = WAYS[options.way]
     path = options.folder / f"{name}.onnx"
     if runtime == "torch":
@@ -110,7 +113,6 @@ def serve(options: argparse.Namespace) -> None:
         run = in_onnxruntime(path, options.threads, options.size)
     else:
         run = in_openvino(path, precision, options.threads, options.size)
-    run()
     run()
     print("ready", flush=True)
     for _ in sys.stdin:

@@ -109,6 +109,7 @@ template <class T> inline Vec<T> splat(T x) { return Vec<T>{} + x; }
 template <class V> inline V vmax(V a, V b) { return a > b ? a : b; }
 #if MIR_BYTES == 64
 inline Vec<float> vmax(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
+inline Vec<float> vmin(Vec<float> a, Vec<float> b) { return _mm512_min_ps(a, b); }
 #endif
 template <class V> inline V vmin(V a, V b) { return a < b ? a : b; }
 #if MIR_BYTES == 32

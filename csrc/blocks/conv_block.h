@@ -136,7 +136,8 @@ template <class T, class F, int K> struct ConvBlockBand {
             return x + token[r] * stride;
         });
         if (a.first.gelu)
-            by.template map<true>(count, [=](int64_t r, int64_t o, int, V v) { store(to(r) + o, gelu<T>(v)); });
+            by.template map<true>(count,
+                                  [=](int64_t r, int64_t o, int, V v) { store(to(r) + o, activation<T, F>(v)); });
         else
             by.template map<false>(count, [=](int64_t r, int64_t o, int, V v) { store(to(r) + o, v); });
     }

@@ -16,6 +16,14 @@ namespace MIR_ISA {
 
 using mir::LinearArgs;
 
+// GELU, in half the time for maps of bfloat16.
+template <class T, class F> inline Vec<T> activation(Vec<T> v) {
+    if constexpr (std::is_same_v<T, F>)
+        return gelu<T>(v);
+    else
+        return gelu_near(v);
+}
+
 // F: what is multiplied, T or bfloat16.
 template <class T, class F = T> struct LinearBlock {
     static constexpr int W = Simd<T>::W;
@@ -101,7 +109,7 @@ template <class T, class F, bool GELU, bool RESIDUAL, bool SKIP> void linear_for
         block.stage(r0, count, false);
         block.template map<GELU>(count, [=](int64_t r, int64_t o, int lanes, V v) {
             const int64_t at = r * out + o;
-            if (GELU) v = gelu<T>(v);
+            if (GELU) v = activation<T, F>(v);
             if (RESIDUAL) v += load(residual + at, lanes);
             if (SKIP) v += load(skip + at, lanes) * load(scale + o, lanes);
             store(y + at, v, lanes);
