@@ -52,6 +52,7 @@ def test_a_program_gives_the_numbers_of_the_network_at_every_size(kind, example)
 LOADED = """
 import sys, torch
 from mambairv2 import MambaIRv2
+torch.set_num_threads(1)  # as these tests run
 image, expected = torch.load(sys.argv[2])
 print(torch.equal(torch.export.load(sys.argv[1]).module()(image), expected))
 """
