@@ -88,9 +88,10 @@ def test_costs_stand_beside_the_published(sets):
     text = document([], {}, sets).split("## Complexity")[1].split("## Abl")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ×")]
     counted = "774,092", "+0.0 %", "286.3 G", "268.6 G", "-6.2 %", "286.3 G"
-    assert rows[3] == ["×2", "MambaIRv2-light", "774 K", *counted]
+    assert ["×2", "MambaIRv2-light", "774 K", *counted] in rows
+    assert ["×2", "CATANet", "477 K", *["–"] * 6] in rows
     assert rows[0] == ["×2", "SwinIR-light", "910 K", "–", "–", "244.2 G", "–", "–", "–"]
-    assert [row[1:3] + row[5:6] for row in rows if row[0] == "×4"][2] == ["MambaIRv2-light", "790 K", "75.6 G"]
+    assert ["MambaIRv2-light", "790 K", "75.6 G"] in [row[1:3] + row[5:6] for row in rows if row[0] == "×4"]
 
 
 def test_ablations_take_the_weights_of_exactly_that_network(sets, monkeypatch):
