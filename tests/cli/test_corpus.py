@@ -23,7 +23,7 @@ SCALE = 2
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
-    monkeypatch.setattr("mambairv2.restoration.restorer.load_model", lambda *_, **__: StandIn(SCALE))
+    monkeypatch.setattr("mambairv2.restoration.networks.load_model", lambda *_, **__: StandIn(SCALE))
 
 
 def restore(*arguments):
