@@ -57,7 +57,8 @@ def test_analyses_and_exports_of_any_name_are_told(tmp_path, weights, stem):
     name = os.path.join(os.fsencode(tmp_path), stem + b".safetensors")
     shutil.copy(weights, name)
     done = run(tmp_path, "analyze", "complexity", "--weights", name, "--size", "64x32", "-o", stem, env=ASCII)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"no picture") != bool(find_spec("matplotlib"))
     assert harmless(done)
     assert b"wrote " in done.stdout
     assert os.path.exists(os.path.join(os.fsencode(tmp_path), stem, b"complexity.json"))
