@@ -26,13 +26,16 @@ from targets import TARGETS, Target  # noqa: E402
 BY_NAME = {target.name: target for target in TARGETS}
 
 
-def kernels() -> set[str]:
-    """Return the functions that every library exports."""
-    listed = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/abi/kernels.def").read_text(), re.MULTILINE)
-    names = {f"{name}_{dtype}" for name in listed for dtype in ("f32", "f64")}
-    listed = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/abi/bfloat16.def").read_text(), re.MULTILINE)
-    names |= {f"{name}_bf16" for name in listed}
-    return {f"mambairv2_{name}" for name in names | {"layout", "isa", "has_bfloat16", "width_f32", "width_f64"}}
+def kernels(table: str, *dtypes: str) -> set[str]:
+    """Return the names of the kernels that a table lists, for some dtypes."""
+    listed = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/abi" / table).read_text(), re.MULTILINE)
+    return {f"mambairv2_{name}_{dtype}" for name in listed for dtype in dtypes}
+
+
+REPLAYED = kernels("kernels.def", "f32", "f64")
+EXPORTED = REPLAYED | kernels("bfloat16.def", "bf16")
+EXPORTED |= {f"mambairv2_{name}" for name in ("layout", "isa", "has_bfloat16", "width_f32", "width_f64")}
+"""The functions of every library; those for products of bfloat16 are there, and fail, where a processor has none."""
 
 
 def wheel_of(target: Target) -> Path:
