@@ -29,25 +29,47 @@ def define(
     """Register the operator `mambairv2::NAME` and return it.
 
     schema: its arguments and results as PyTorch writes them. kernel runs it for tensors of the dispatch key; shapes
-    allocates what it returns, for tracing. gradient and save, given together, as `torch.library.register_autograd`
-    takes them: for an operator of whose results only the first has gradients.
+    allocates what it returns, for tracing. gradient and save, given together, as the backward and setup_context of
+    `torch.library.register_autograd`: for an operator of whose results only the first has gradients.
     """
     _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, kernel, dispatch)
     torch.library.register_fake(f"mambairv2::{name}", shapes, lib=_LIBRARY)
     if gradient is not None and save is not None:
+        _LIBRARY.impl(name, _with_gradient(name, gradient, save), "Autograd")
+    operator: Callable[..., Any] = getattr(torch.ops.mambairv2, name).default
+    return operator
 
-        def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+
+def _with_gradient(name: str, gradient: Callable[..., Any], save: Callable[..., None]) -> Callable[..., Any]:
+    """Return what an operator does where autograd sees it.
+
+    `torch.library.register_autograd` would read the schema anew at every call, which takes as long as a small kernel.
+    """
+    packet = getattr(torch.ops.mambairv2, name)
+
+    def below(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        with torch._C._AutoDispatchBelowAutograd():
+            return packet.default(*inputs)
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN205
+            output = below(*inputs)
             ctx.set_materialize_grads(False)  # zeros as large as what was kept, which nobody would read
             ctx.inputs = len(inputs)
             save(ctx, inputs, output)
+            return output
 
-        def backward(ctx, dy, *others):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        @staticmethod
+        def backward(ctx, dy, *others):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN205
             return (None,) * ctx.inputs if dy is None else gradient(ctx, dy, *others)
 
-        torch.library.register_autograd(f"mambairv2::{name}", backward, setup_context=setup_context, lib=_LIBRARY)
-    operator: Callable[..., Any] = getattr(torch.ops.mambairv2, name).default
-    return operator
+    def run(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        asked = needs_gradient(*(value for value in inputs if isinstance(value, Tensor)))
+        return Gradient.apply(*inputs) if asked else below(*inputs)
+
+    return run
 
 
 def schema_of(given: Callable[..., Given]) -> str:
