@@ -12,3 +12,4 @@ def test_losses_by_hand():
     assert loss_of(TrainPart(iterations=1), output, target) == pytest.approx(1.5)
     smooth = TrainPart(iterations=1, loss="charbonnier", charbonnier_eps=4)
     assert loss_of(smooth, output, target) == pytest.approx((5 + 4) / 2)
+    assert loss_of(TrainPart(iterations=1, loss="mse"), output, target) == pytest.approx(4.5)

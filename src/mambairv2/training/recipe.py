@@ -15,7 +15,7 @@ from mambairv2.images.degradation.chain import KINDS
 from mambairv2.tasks import TASKS, Level, level_of
 from mambairv2.training.settings.data import DataPart
 from mambairv2.training.settings.model import ModelPart
-from mambairv2.training.settings.part import Part, Positive, Share
+from mambairv2.training.settings.part import Loss, Part, Positive, Share
 from mambairv2.training.settings.teacher import Phase, TeacherPart
 
 if sys.version_info >= (3, 11):
@@ -48,7 +48,8 @@ class TrainPart(Part):
     """Patches that a device takes at once; 0 takes its whole share. It changes the result by rounding only."""
     stages: list[Stage] = []
     """Later patch sizes and batches."""
-    loss: Literal["l1", "charbonnier"] = "l1"
+    loss: Loss = "l1"
+    """Mean absolute error, its smooth version by Charbonnier, or mean squared error, which PSNR measures."""
     charbonnier_eps: Annotated[float, Field(gt=0)] = 1e-3
     """ε of the Charbonnier loss, of values in [0, 1]."""
     lr: Annotated[float, Field(gt=0)] = 2e-4

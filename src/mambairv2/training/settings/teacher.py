@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mambairv2.training.settings.part import Part, Weight
+from mambairv2.training.settings.part import Loss, Part, Weight
 
 
 class TeacherPart(Part):
@@ -35,6 +35,7 @@ class Phase(Part):
 
     start: Annotated[int, Field(ge=0)]
     """The first iteration of the phase."""
+    loss: Loss | None = None
     lr: Annotated[float, Field(gt=0)] | None = None
     final_lr: Weight | None = None
     warmup: Annotated[int, Field(ge=0)] | None = None
