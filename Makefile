@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 WHEEL_TOOLS := build/wheels/venv
+# A file of tests is one job; as many run at once as there are cores.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*/*)
 
 .PHONY: always demo test test-extras test-wheels wheels lint types docs kernel clean
@@ -13,11 +15,11 @@ demo: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed.
 test-extras: $(VENV)/.installed-dev
-	MAMBAIRV2_CLUSTER=1 $(BIN)/python -m pytest --skipped-before
+	MAMBAIRV2_CLUSTER=1 $(PYTEST) --skipped-before
 
 # A wheel for each platform, kernels inside, compiled here by zig. The tools have a venv of their own, which needs no PyTorch.
 wheels: $(WHEEL_TOOLS)/.installed

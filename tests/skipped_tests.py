@@ -32,7 +32,7 @@ class SkippedTests:
         items[:] = [item for item in items if item not in set(others)]
 
     def pytest_sessionfinish(self) -> None:
-        if self.again is None:
+        if self.again is None and not hasattr(self.config, "workerinput"):  # of pytest-xdist, which see a part each
             self.config.cache.set(KEY, sorted(self.skipped))
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 CONFTEST = """
 from skipped_tests import SkippedTests
@@ -40,12 +42,14 @@ def last_line(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.splitlines()[-1]
 
 
-def test_what_was_skipped_runs_once_its_package_is_there(tmp_path):
+@pytest.mark.parametrize("processes", [(), ("-n", "2", "--dist", "loadfile")], ids=["one", "two"])
+def test_what_was_skipped_runs_once_its_package_is_there(tmp_path, processes):
     for name, text in {"conftest": CONFTEST, "test_part": ONE_OF_TWO, "test_whole": WHOLE_FILE}.items():
         (tmp_path / f"{name}.py").write_text(text)
     shutil.copy(TESTS / "skipped_tests.py", tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
-    assert last_line(tmp_path).startswith("2 passed, 2 skipped")
+    assert last_line(tmp_path, *processes).startswith("2 passed, 2 skipped")
     (tmp_path / "absent_package.py").touch()
     for _ in range(2):  # such a run leaves the list as it was
         assert last_line(tmp_path, "--skipped-before").startswith("2 passed, 2 deselected")
+    assert last_line(tmp_path, "--skipped-before", *processes).startswith("2 passed")
