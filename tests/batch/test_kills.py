@@ -21,7 +21,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_outputs(tmp_path, weights, 
     assert run(photos, "-o", tmp_path / "undisturbed")[0] == 0
     path = os.pathsep.join(sys.path)
     environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
-    command = [
+    restore = [
         sys.executable,
         "-m",
         "mambairv2.cli",
@@ -33,12 +33,13 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_outputs(tmp_path, weights, 
         str(weights),
     ]
 
-    def start():
+    def start(workers=1):
+        command = [*restore, "--workers", str(workers)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     chance, killed = random.Random(), 0
     for number in range(KILLS):
-        process = start()
+        process = start(workers=1 + number % 3)
         for _ in range(number and chance.randrange(1, 4)):  # the first one before it has done much
             process.stdout.readline()
         time.sleep(chance.uniform(0, 0.03 if number else 3))

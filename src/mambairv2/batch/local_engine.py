@@ -1,12 +1,23 @@
-"""Many files on this machine: while one is restored, the next is fetched and the last is put."""
+"""Many files on this machine: while some are restored, the next is fetched and the last is put."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
+
+import torch
 
 from mambairv2.batch.copies import copies_of
 from mambairv2.batch.outcome import Reading, Watcher
@@ -19,26 +30,85 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def restore_here(restorer: Restorer | Choosing, jobs: Iterable[Job], reading: Reading, watcher: Watcher) -> None:
-    """Restore files one after another; remote ones are copied to and from a scratch folder in the background.
+def restore_here(
+    restorer: Restorer | Choosing, jobs: Iterable[Job], reading: Reading, watcher: Watcher, workers: int = 1
+) -> None:
+    """Restore files, as many at once as there are workers, which share the cores and the free memory.
 
-    Raises EngineError where such a folder is needed and none can be made.
+    One worker is the calling thread; several are threads of their own. Remote files are copied to and from a scratch
+    folder in the background. What ends the run early (an error of the watcher, Ctrl-C) lets each worker finish its
+    tile. Raises EngineError where a scratch folder is needed and none can be made.
     """
+    stopped = threading.Event()
+
+    def started(work: Work) -> Future[None]:
+        job = work.outcome.job
+        progress, planned = watcher.begun(job), partial(watcher.planned, job)
+
+        def tick(done: int, total: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            progress(done, total)
+
+        return restoring.submit(work.restore, restorer, tick, planned)
 
     def finish(work: Work) -> None:
         watcher.done(work.put())
 
-    with copies_of(jobs := list(jobs)) as folder, _background() as fetching, _background() as putting:
+    workers = max(1, min(workers, len(jobs := list(jobs))))
+    with (
+        copies_of(jobs) as folder,
+        _background() as fetching,
+        _background() as putting,
+        _sharing(restorer, workers) as restoring,
+    ):
+        busy: dict[Future[None], Work] = {}
         last: Future[None] | None = None
-        for work in _fetched((Work(job, reading, folder) for job in jobs), fetching):
-            if not work.settled:
-                job = work.outcome.job
-                work.restore(restorer, watcher.begun(job), partial(watcher.planned, job))
+
+        def hand_on(when: str) -> None:
+            """Hand those that are restored to `finish`, which one thread does, one after another."""
+            nonlocal last
+            done = wait(busy, return_when=when).done
+            for future in [one for one in busy if one in done]:
+                future.result()
+                if last is not None:
+                    last.result()
+                last = putting.submit(finish, busy.pop(future))
+
+        try:
+            for work in _fetched((Work(job, reading, folder) for job in jobs), fetching):
+                busy[_done() if work.settled else started(work)] = work
+                if len(busy) >= workers:
+                    hand_on(FIRST_COMPLETED)
+            hand_on(ALL_COMPLETED)
             if last is not None:
                 last.result()
-            last = putting.submit(finish, work)
-        if last is not None:
-            last.result()
+        except BaseException:
+            stopped.set()
+            raise
+
+
+@contextmanager
+def _sharing(restorer: Restorer | Choosing, workers: int) -> Iterator[Executor]:
+    """Threads that restore side by side; the calling one alone where there is one worker."""
+    if workers == 1:
+        yield _AtOnce()
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // workers))  # also of threads that are made from now on
+    restorer.share_memory(workers)
+    try:
+        with _background(workers) as executor:
+            yield executor
+    finally:
+        restorer.share_memory(1)
+        torch.set_num_threads(threads)
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
 
 
 def _fetched(works: Iterable[Work], fetching: Executor) -> Iterator[Work]:
@@ -71,12 +141,12 @@ class _AtOnce(Executor):
 
 
 @contextmanager
-def _background() -> Iterator[Executor]:
-    """A thread that does calls one after another; where there is no memory for a thread, they are done at once."""
-    with ThreadPoolExecutor(1) as thread:
+def _background(threads: int = 1) -> Iterator[Executor]:
+    """Threads that do calls, in order; where there is no memory for a thread, they are done at once."""
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            thread.submit(int)  # makes the thread
-            background: Executor = thread
+            pool.submit(int)  # makes a thread
+            background: Executor = pool
         except RuntimeError:
             background = _AtOnce()
         yield background

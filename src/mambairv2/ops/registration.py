@@ -48,7 +48,7 @@ def _with_gradient(name: str, gradient: Callable[..., Any], save: Callable[..., 
     """
     packet = getattr(torch.ops.mambairv2, name)
 
-    def below(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+    def below(*inputs: Any) -> Any:  # noqa: ANN401
         with torch._C._AutoDispatchBelowAutograd():
             return packet.default(*inputs)
 
@@ -65,9 +65,11 @@ def _with_gradient(name: str, gradient: Callable[..., Any], save: Callable[..., 
         def backward(ctx, dy, *others):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN205
             return (None,) * ctx.inputs if dy is None else gradient(ctx, dy, *others)
 
-    def run(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+    apply: Callable[..., Any] = Gradient.apply
+
+    def run(*inputs: Any) -> Any:  # noqa: ANN401
         asked = needs_gradient(*(value for value in inputs if isinstance(value, Tensor)))
-        return Gradient.apply(*inputs) if asked else below(*inputs)
+        return apply(*inputs) if asked else below(*inputs)
 
     return run
 

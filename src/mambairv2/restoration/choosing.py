@@ -42,6 +42,11 @@ class Choosing:
         clean = (self.clean[0], self.clean[1].on(device)) if self.clean else None
         return Choosing((self.photo[0], self.photo[1].on(device)), clean)
 
+    def share_memory(self, images: int) -> None:
+        """Plan for so many images at once, as `Restorer.share_memory`."""
+        for _, restorer in filter(None, (self.photo, self.clean)):
+            restorer.share_memory(images)
+
     def restore_file(
         self,
         source: str | Path,

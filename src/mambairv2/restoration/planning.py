@@ -33,6 +33,8 @@ class Planner:
         if tile not in ("auto", "whole") and not isinstance(tile, int):
             raise ValueError(f"tile must be auto, whole or a number of pixels, got {tile!r}")
         self.model, self.device, self.tile, self.overlap, self.margin = model, device, tile, overlap, margin
+        self.images = 1
+        """How many images are restored at once, each by a thread, from the same free memory."""
         self._grid((1, 1), tile if isinstance(tile, int) else None)  # a value out of range shows now
 
     def plan(self, size: tuple[int, int]) -> Grid:
@@ -40,7 +42,7 @@ class Planner:
         if self.tile != "auto":
             return self._grid(size, None if self.tile == "whole" else self.tile)
         free = free_memory(self.device)
-        return self._fitting(size, TILE, None if free is None else free * SHARE)
+        return self._fitting(size, TILE, None if free is None else free * SHARE / self.images)
 
     def attempt(self, size: tuple[int, int], attempt: Callable[[Grid], Result]) -> tuple[Grid, Result]:
         """Try with the planned tiles; if `tile` is `auto`, with smaller ones while memory runs out.
@@ -90,7 +92,7 @@ class Planner:
         free = free_memory(self.device)
         if free is None:
             return max(1, TILE**2 // math.prod(grid.largest_seen))
-        return max(1, int(free * SHARE / self.working_memory(grid)))
+        return max(1, int(free * SHARE / self.images / self.working_memory(grid)))
 
     def _fitting(self, size: tuple[int, int], largest: int, room: float | None = None) -> Grid:
         """Return the grid of the largest tiles that take at most `room` bytes, or of the smallest."""

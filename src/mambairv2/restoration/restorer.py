@@ -101,6 +101,10 @@ class Restorer:
             strength=self.strength,
         )
 
+    def share_memory(self, images: int) -> None:
+        """Plan from now on for so many images at once, in threads: each takes its part of the free memory."""
+        self._planner.images = images
+
     def plan(self, size: tuple[int, int]) -> Grid:
         """Return the tiles for an image of height and width `size`, from the free memory if `tile` is `auto`."""
         return self._planner.plan(size)

@@ -88,7 +88,6 @@ def test_the_same_pattern_beside_its_inputs_again(tmp_path, weights):
     [
         (["-o", "x.png", "--format", "jpg"], b"x.png: contradicts --format jpg; leave out --format, or name it .jpg"),
         (["-o", "x.gif"], b"x.gif: cannot write .gif; choose one of .png"),
-        (["--workers", "2"], b"--workers is for --engine ray; add that, or leave out --workers"),
         (["--device", "mps"], b"no device mps here ("),
         (["b.png", "-o", "-"], b"-o -: standard output takes one image; restore it alone"),
     ],

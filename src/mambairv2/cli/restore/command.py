@@ -85,8 +85,6 @@ def restore(
         with refusing():
             if engine == "ray" and importlib.util.find_spec("ray") is None:
                 raise ValueError(f"--engine ray needs Ray, which is not installed; {install_extra('ray')}")
-            if workers is not None and engine != "ray":
-                raise ValueError("--workers is for --engine ray; add that, or leave out --workers")
             if whole and tile is not None:
                 raise ValueError("--tile and --whole contradict each other; give one of them")
             side: Tile = "whole" if whole else "auto" if tile is None else tile
@@ -100,8 +98,7 @@ def restore(
             restorer = network.load("cpu" if engine == "ray" else device) if plan.jobs else None
             plan.begin(stack)
         view = stack.enter_context(RestoreView(len(plan.jobs) + len(plan.refused), plan.manifest))
-        cluster = (device, workers) if engine == "ray" else None
-        stopped = _run(plan, restorer, reading, view, cluster)
+        stopped = _run(plan, restorer, reading, view, workers, device if engine == "ray" else None)
     if stopped:
         complain(stopped)
     for note in plan.notes:
@@ -117,9 +114,10 @@ def _run(
     restorer: Restorer | Choosing | None,
     reading: Reading,
     view: RestoreView,
-    cluster: tuple[str, int | None] | None,
+    workers: int | None,
+    on_cluster: str | None,
 ) -> str | None:
-    """Do the jobs on this machine, or on a cluster: its device and its number of workers.
+    """Do the jobs on this machine, or on a cluster, whose workers have this device.
 
     Returns why the run had to stop; None if it did not.
     """
@@ -131,17 +129,16 @@ def _run(
             view.done(outcome)
         if restorer is None:
             return None
-        if cluster is None:
+        if on_cluster is None:
             from mambairv2.batch.local_engine import restore_here
 
-            restore_here(restorer, plan.jobs, reading, view)
+            restore_here(restorer, plan.jobs, reading, view, workers or 1)
         else:
             say("starting Ray, which takes some seconds", sys.stderr)
             from mambairv2.batch.ray_engine import restore_on_ray
 
-            device, workers = cluster
             tell = partial(say, stream=sys.stderr)
-            restore_on_ray(restorer, device, plan.jobs, reading, view, workers, tell)
+            restore_on_ray(restorer, on_cluster, plan.jobs, reading, view, workers, tell)
     except (ManifestError, EngineError) as error:
         return str(error)
     return None

@@ -110,7 +110,10 @@ Engine = typer.Option(
     help="local: this machine. ray: the Ray cluster of RAY_ADDRESS, or one on this machine.", rich_help_panel=_MANY
 )
 Workers = typer.Option(
-    min=1, help="Processes of --engine ray. Default: one a GPU, or one a machine.", rich_help_panel=_MANY
+    min=1,
+    help="Images restored at once: by threads that share the cores of this machine (default: 1), or by processes of "
+    "--engine ray (default: one a GPU, or one a machine).",
+    rich_help_panel=_MANY,
 )
 
 
