@@ -13,6 +13,8 @@ PromptOrder = Literal["image", "sorted"]
 PromptTarget = Literal["C", "B", "delta", "y"]
 Variant = Literal["light", "small", "base", "large"]
 
+ONE_CONVOLUTION = ("pixelshuffledirect", "")
+"""Upsamplers whose head is a single 3×3 convolution."""
 _TYPES = {
     "int": "a whole number",
     "float": "a number",

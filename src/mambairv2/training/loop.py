@@ -10,6 +10,7 @@ from mambairv2.network.backends import slow_note
 from mambairv2.training.checkpoint import load_checkpoint, save_checkpoint
 from mambairv2.training.data.patches import Batch, loader
 from mambairv2.training.ema import averaged
+from mambairv2.training.last_head import fit_averaged_head
 from mambairv2.training.log import Reporter, duration
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.schedule import learning_rate
@@ -94,6 +95,8 @@ def fit(
         last = state.iteration == train.iterations
         due = keep.checkpoint_every and state.iteration % keep.checkpoint_every == 0
         old = time.monotonic() - saved > keep.checkpoint_minutes * 60
+        if last:
+            fit_averaged_head(state, reporter)
         if last or stop or ((due or old) and not state.streak):
             save(state, reporter, must=last or stop)
             saved = time.monotonic()

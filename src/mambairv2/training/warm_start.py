@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mambairv2.network.config import ONE_CONVOLUTION
 from mambairv2.network.model import RGB_MEAN, MambaIRv2
 
 BODY_SHARE = 0.01
@@ -45,10 +46,10 @@ def warm_start(model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]]) -> No
 def fit_head(model: MambaIRv2, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Solve for the head by least squares on the features of a trained body, in place.
 
-    For a network that gets a head for another scale, or for ×1, where the head gives what the input lacks. batches as
-    for `warm_start`; ValueError for a head that is not a single convolution.
+    For a network that gets a head for another scale, or for ×1, where the head gives what the input lacks, and for one
+    that has ended its training. batches as for `warm_start`; ValueError for a head that is not a single convolution.
     """
-    if model.config.upsampler not in ("pixelshuffledirect", ""):
+    if model.config.upsampler not in ONE_CONVOLUTION:
         raise ValueError(f"only 'pixelshuffledirect' and '' can be solved for, got {model.config.upsampler!r}")
     _solve_head(model, batches, lambda image: _features(model, image))
 
@@ -66,7 +67,7 @@ def _solve_head(
             wanted = F.pixel_unshuffle(_shifted(model, target), model.config.upscale)
             if model.config.upscale == 1:
                 wanted = wanted - _shifted(model, source)
-            columns, values = _equations(features_of(source), wanted)
+            columns, values = (t.cpu() for t in _equations(features_of(source), wanted))
             gram += columns.T @ columns
             cross += columns.T @ values
         # The ridge shares a filter evenly between the two convolutions that could hold it.

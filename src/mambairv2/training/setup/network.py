@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
 from mambairv2.images.folders import data_roots
 from mambairv2.network.model import MambaIRv2
-from mambairv2.training.data.patches import Batch, Patches
+from mambairv2.training.data.batches import first_batches
+from mambairv2.training.data.patches import Patches
 from mambairv2.training.distillation import Teacher, check_teacher, principal_channels
 from mambairv2.training.recipe import Recipe
 from mambairv2.training.warm_start import fit_head, warm_start
@@ -45,7 +44,7 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
     part = recipe.model
     torch.manual_seed(recipe.seed)
     network = MambaIRv2(part.config())
-    batches = _first_batches(recipe, patches, 25)
+    batches = first_batches(patches, recipe.data.patch, 25)
     if not part.start_from:
         if part.warm_start:
             warm_start(network, batches)
@@ -61,13 +60,6 @@ def build_network(recipe: Recipe, patches: Patches) -> MambaIRv2:
     return network
 
 
-def _first_batches(recipe: Recipe, patches: Patches, count: int) -> Iterator[Batch]:
-    """Batches of eight patches that no step takes, of at most 64×64 pixels, since memory and time go by these."""
-    for number in range(count):
-        keys = [(2**31, 8 * number + slot, min(recipe.data.patch, 64)) for slot in range(8)]
-        yield torch.utils.data.default_collate([patches[key] for key in keys])
-
-
 def build_teacher(recipe: Recipe, network: MambaIRv2, patches: Patches) -> Teacher | None:
     """Load the recipe's teacher, if it has one; raises ValueError for one that cannot teach the network."""
     parts = [goal.teacher for goal in recipe.goals()]
@@ -80,5 +72,5 @@ def build_teacher(recipe: Recipe, network: MambaIRv2, patches: Patches) -> Teach
     width = network.config.embed_dim
     if not features or width == teacher.config.embed_dim:
         return Teacher(teacher)
-    images = (source for source, _ in _first_batches(recipe, patches, 4))
+    images = (source for source, _ in first_batches(patches, recipe.data.patch, 4))
     return Teacher(teacher, principal_channels(teacher, images, width))
