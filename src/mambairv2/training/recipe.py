@@ -74,7 +74,7 @@ class TrainPart(Part):
     """Decay of the averaged weights, which are validated and saved; it rises from 0.1 in the first iterations."""
     fit_head: Annotated[int, Field(ge=0)] = 0
     """Batches of eight patches on which the head of the averaged weights is solved for by least squares after the last
-    step; 0 leaves it as trained. PSNR gains by it. For heads of one convolution."""
+    step; 0 leaves it as trained. For heads of one convolution."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """float32, or mixed precision with bfloat16 or float16."""
     sampled: bool = True
