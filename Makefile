@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 WHEEL_TOOLS := build/wheels/venv
-# A file of tests is one job; as many run at once as there are cores.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*/*)
 
 .PHONY: always demo test test-extras test-wheels wheels lint types docs kernel clean
@@ -14,12 +12,14 @@ SOURCES := pyproject.toml constraints.txt $(wildcard CMakeLists.txt csrc/*/*)
 demo: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py
 
+# A file of tests is one job; as many run at once as there are cores.
 test: $(VENV)/.installed-test
-	$(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed.
+# What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed. One
+# after another: clusters, servers and browsers are many processes each.
 test-extras: $(VENV)/.installed-dev
-	MAMBAIRV2_CLUSTER=1 $(PYTEST) --skipped-before
+	MAMBAIRV2_CLUSTER=1 $(BIN)/python -m pytest --skipped-before
 
 # A wheel for each platform, kernels inside, compiled here by zig. The tools have a venv of their own, which needs no PyTorch.
 wheels: $(WHEEL_TOOLS)/.installed
