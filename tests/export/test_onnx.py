@@ -228,3 +228,22 @@ def test_a_graph_that_computes_something_else_is_not_left_behind(tmp_path, monke
     with pytest.raises(ValueError, match="differs from PyTorch"):
         to_onnx(network(), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("unlike", "written"), [({1}, True), ({0, 2}, False)])
+def test_one_image_where_rounding_decided_otherwise_does_not_refuse_a_file(tmp_path, monkeypatch, unlike, written):
+    """On some processors `sr-x2` takes another prompt than PyTorch on one of the nine images."""
+    run, model = onnxruntime.InferenceSession.run, network()
+    calls = iter(range(3 * len(onnx_file.SIZES)))
+
+    def rounded(self, *given):
+        off = 1e-3 if next(calls) % onnx_file.PICTURES in unlike else 0
+        return [output + np.float32(off) for output in run(self, *given)]
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", rounded)
+    if written:
+        assert to_onnx(model, tmp_path / "net.onnx") < 2e-4
+    else:
+        with pytest.raises(ValueError, match="differs from PyTorch"):
+            to_onnx(model, tmp_path / "net.onnx")
+    assert (tmp_path / "net.onnx").exists() == written

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "float16"]
 SIZES = ((1, 1, 1), (1, 19, 45), (2, 37, 18))
 """Batch, height and width of the images on which a file is compared with PyTorch."""
+PICTURES = 3
+"""Images of each size, of whose differences the middle one counts. Where two prompts are almost equally likely,
+rounding decides, and processors round differently; a file that is wrong differs on every image."""
 TOLERANCE: dict[Precision, float] = {"float32": 2e-4, "float16": 2e-2}
 """Largest difference from PyTorch in float32 for images in [0, 1]: of any value in float32, and the root of the mean
 square in float16, where the choice of a prompt may differ."""
@@ -40,9 +43,9 @@ def to_onnx(
 
     The file takes `image` (batch, C, height, width) float32 in [0, 1], of any size from 1×1, and gives `restored`
     (batch, C, height·scale, width·scale), not clipped. Its metadata are in docs/onnx.md. Before it is written, it is
-    run by ONNX Runtime on images of odd sizes and compared with PyTorch. Returns the largest difference (float16: of
-    the root of the mean square). Raises WeightsError for weights that cannot be used, ValueError where a package is
-    missing or the result differs, OSError where the file cannot be written.
+    run by ONNX Runtime on three images of each odd size and compared with PyTorch. Returns the largest of the
+    middle differences (float16: of the root of the mean square). Raises WeightsError for weights that cannot be used,
+    ValueError where a package is missing or the result differs, OSError where the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
@@ -100,7 +103,7 @@ def _describe(
 
 
 def _compare(content: bytes, model: MambaIRv2, precision: Precision, path: Path) -> float:
-    """Return the largest difference from PyTorch; raises ValueError where it is too large."""
+    """Return the largest difference from PyTorch over the sizes; raises ValueError where it is too large."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -109,13 +112,18 @@ def _compare(content: bytes, model: MambaIRv2, precision: Precision, path: Path)
     model, worst = model.eval(), 0.0
     like = next(model.parameters())
     for batch, height, width in SIZES:
-        image = _image(batch, model.config.in_channels, height, width)
-        with torch.inference_mode():
-            expected = model(torch.from_numpy(image).to(like)).float().cpu().numpy()
-        found = session.run([OUTPUT], {INPUT: image})[0]
-        difference = np.abs(found - expected)
-        distance = float(np.sqrt(np.mean(difference**2)) if precision == "float16" else np.max(difference))
-        if found.shape != expected.shape or not distance <= TOLERANCE[precision]:
+        distances = []
+        for seed in range(PICTURES):
+            image = _image(batch, model.config.in_channels, height, width, seed)
+            with torch.inference_mode():
+                expected = model(torch.from_numpy(image).to(like)).float().cpu().numpy()
+            found = session.run([OUTPUT], {INPUT: image})[0]
+            if found.shape != expected.shape:
+                raise ValueError(f"{path}: not written, since it gives {found.shape} for {image.shape}")
+            difference = np.abs(found - expected)
+            distances.append(np.sqrt(np.mean(difference**2)) if precision == "float16" else np.max(difference))
+        distance = float(np.median(distances))
+        if not distance <= TOLERANCE[precision]:
             raise ValueError(
                 f"{path}: not written, since at {width}x{height} its result differs from PyTorch by {distance:.1e} in "
                 f"{precision}" + ("; use float32" if precision == "float16" else "; please report it")
@@ -124,9 +132,9 @@ def _compare(content: bytes, model: MambaIRv2, precision: Precision, path: Path)
     return worst
 
 
-def _image(batch: int, channels: int, height: int, width: int) -> npt.NDArray[np.float32]:
+def _image(batch: int, channels: int, height: int, width: int, seed: int) -> npt.NDArray[np.float32]:
     """Return a smooth picture with some grain in [0, 1]."""
     c, y, x = np.ogrid[: batch * channels, :height, :width]
     wave = np.sin(x / 9 + c) * np.cos(y / 7 - c)
-    grain = np.random.default_rng(0).normal(0, 0.02, (batch * channels, height, width))
+    grain = np.random.default_rng(seed).normal(0, 0.02, (batch * channels, height, width))
     return np.clip(0.5 + 0.4 * wave + grain, 0, 1).astype(np.float32).reshape(batch, channels, height, width)
