@@ -177,12 +177,13 @@ def test_flat_colours_stay_flat_up_to_the_edge(name):
     assert off(one, COLOURS[:1] + COLOURS[-1:], [(1, 1), (40, 30)]) <= 2
 
 
-def test_photo_x2_changes_saturated_colours_as_its_card_says():
-    """It does so in the whole area: without colour, nothing changes up to the edge."""
-    one = Restorer("photo-x2", "cpu")
-    assert "up to 3 levels" in (PRETRAINED / "photo-x2.md").read_text()
-    assert off(one, COLOURS, [(7, 5), (40, 30)]) <= 3
-    assert off(one, COLOURS[-3:], [(7, 5), (40, 30)]) == 0
+@pytest.mark.parametrize(("name", "levels", "without_colour"), [("photo-x2", 3, 0), ("photo-x4", 2, 1)])
+def test_networks_for_photographs_change_flat_colours_as_their_cards_say(name, levels, without_colour):
+    """They do so in the whole area, up to the edge."""
+    one = Restorer(name, "cpu")
+    assert f"up to {levels} levels" in (PRETRAINED / f"{name}.md").read_text()
+    assert off(one, COLOURS, [(7, 5), (40, 30)]) <= levels
+    assert off(one, COLOURS[-3:], [(7, 5), (40, 30)]) <= without_colour
 
 
 def test_without_a_margin_they_do_not():

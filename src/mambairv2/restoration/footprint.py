@@ -5,6 +5,7 @@ from __future__ import annotations
 from mambairv2.network.attention import WindowAttention
 from mambairv2.network.attentive_scan import AttentiveStateSpaceModule
 from mambairv2.network.backends import attention_backend, scan_backend
+from mambairv2.network.config import ONE_CONVOLUTION
 from mambairv2.network.model import MambaIRv2
 
 _IN_TORCH = ("sdpa", "chunked", "reference")
@@ -42,5 +43,5 @@ def bytes_per_pixel(model: MambaIRv2) -> float:
             continue
         unfused = max(unfused, needed if backend in _IN_TORCH else 0)
     body = 44 * (config.embed_dim + config.hidden_dim) + unfused
-    head = 0 if config.upsampler in ("", "pixelshuffledirect") else 26 * 64 * config.upscale**2
+    head = 0 if config.upsampler in ONE_CONVOLUTION else 26 * 64 * config.upscale**2
     return max(body, head) * weight.element_size() / 4
