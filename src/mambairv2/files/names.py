@@ -32,11 +32,6 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-8", "backslashreplace")
 
 
-def is_unicode(text: str) -> bool:
-    """Return whether a name is text, which any bytes on the disk need not be."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 def reserved_by_windows(name: str) -> bool:
     """Return whether Windows does not allow a file of this name. Source: "Naming Files", Microsoft."""
     stem = name.partition(".")[0].rstrip(" ").upper()
