@@ -35,7 +35,7 @@ from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
 Line = dict[str, float]
-LOSS = {"l1": "L1 loss", "charbonnier": "Charbonnier loss", "mse": "mean squared error"}
+LOSS = {"l1": "L1 loss", "charbonnier": "Charbonnier loss", "mse": "mean squared error", "psnr": "PSNR as the loss"}
 
 
 def read_log(path: Path) -> list[Line]:

@@ -50,7 +50,8 @@ class TrainPart(Part):
     stages: list[Stage] = []
     """Later patch sizes and batches."""
     loss: Loss = "l1"
-    """Mean absolute error, its smooth version by Charbonnier, or mean squared error, which PSNR measures."""
+    """Mean absolute error, its smooth version by Charbonnier, mean squared error, or minus the PSNR of each patch in
+    dB, in which lightly and strongly damaged patches count alike."""
     charbonnier_eps: Annotated[float, Field(gt=0)] = 1e-3
     """ε of the Charbonnier loss, of values in [0, 1]."""
     lr: Annotated[float, Field(gt=0)] = 2e-4

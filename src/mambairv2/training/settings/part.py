@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Loss = Literal["l1", "charbonnier", "mse"]
+Loss = Literal["l1", "charbonnier", "mse", "psnr"]
 
 
 class Part(BaseModel):
