@@ -88,7 +88,7 @@ def test_a_scale_with_weights_of_one_kind_takes_them_for_all(weights, photos, sc
         (["--task", "fog"], "no task 'fog'; choose sr, denoise, jpeg, photo"),
         (["--task", "photo"], "photo-x2: no such weights"),
         (["--task", "photo", "--scale", "3"], "photo comes at scale 2, 4, 1, got 3"),
-        (["--scale", "1"], "sr comes at scale 2, 3, 4, got 1"),
+        (["--scale", "1"], "scale 1 needs a task, denoise or jpeg, or weights of your own"),
         (["--strength", "1.5"], "less than or equal to 1"),
         (["--strength", "-1"], "greater than or equal to 0"),
     ],

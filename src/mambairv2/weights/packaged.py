@@ -29,6 +29,8 @@ def weights_by_file(scale: int | None = None) -> tuple[str, str | None]:
     """
     photo = weights_name("photo", scale) if scale in (None, *TASKS["photo"].scales) else ""
     if photo not in pretrained():
+        if scale == 1:
+            raise ValueError("scale 1 needs a task, denoise or jpeg, or weights of your own")
         return weights_name("sr", scale), None
     return photo, weights_name("sr", scale) if scale in (None, *TASKS["sr"].scales) else None
 
