@@ -108,7 +108,9 @@ def test_lines_are_short_or_one_sentence(document):
 def test_tables_have_one_head_and_rows_as_wide(document):
     for table in re.findall(r"(?:^\|.*\n)+", prose(document), re.MULTILINE):
         rows = table.splitlines()
-        assert [bool(re.fullmatch(r"[-:| ]*-[-:| ]*", row)) for row in rows] == [i == 1 for i in range(len(rows))], rows[0]
+        assert [bool(re.fullmatch(r"[-:| ]*-[-:| ]*", row)) for row in rows] == [i == 1 for i in range(len(rows))], (
+            rows[0]
+        )
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, rows[0]
 
 
