@@ -1,7 +1,7 @@
 """The margin: what the network sees beyond the edges of a picture, which is the picture mirrored.
 
 Convolutions pad with zeros, which stand for the mean colour of photographs. Without a margin that colour bleeds in: a
-flat red picture comes out up to 46 levels wrong along its border. In the margin it stays outside, and it is cropped.
+flat red picture comes out tens of levels wrong along its border. In the margin it stays outside, and it is cropped.
 """
 
 from __future__ import annotations
