@@ -92,6 +92,8 @@ def in_openvino(path: Path, precision: str, threads: int, size: int) -> Run:
     import openvino
 
     core, image = openvino.Core(), np.random.default_rng(0).random((1, 3, size, size), np.float32)
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise RuntimeError("the processor has no bfloat16; OpenVINO would imitate it, 15 times as slow or more")
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(str(path)), "CPU", settings).create_infer_request()
     return lambda: request.infer({"image": image})
@@ -108,13 +110,16 @@ def serve(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     name, runtime, precision = WAYS[options.way]
     path = options.folder / f"{name}.onnx"
-    if runtime == "torch":
-        run = in_torch(name, precision, options.size)
-    elif runtime == "onnxruntime":
-        run = in_onnxruntime(path, options.threads, options.size)
-    else:
-        run = in_openvino(path, precision, options.threads, options.size)
-    run()
+    try:
+        if runtime == "torch":
+            run = in_torch(name, precision, options.size)
+        elif runtime == "onnxruntime":
+            run = in_onnxruntime(path, options.threads, options.size)
+        else:
+            run = in_openvino(path, precision, options.threads, options.size)
+        run()
+    except RuntimeError as error:
+        raise SystemExit(f"not measured: {options.way}: {error}") from error
     print("ready", flush=True)
     for _ in sys.stdin:
         start, processors = time.perf_counter(), time.process_time()

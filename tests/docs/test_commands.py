@@ -47,6 +47,7 @@ NOT_RUN = {
     ".venv/bin/python -m pytest": "these tests",
     "python -m mambairv2.integrations.comfyui": "needs a folder of ComfyUI; tests/integrations runs it",
     "python benchmarks/": "minutes; tests/benchmarks runs the scripts on made images",
+    "mambairv2 check": "minutes; tests/cli runs it with the best instruction set",
     "mambairv2 analyze erf": "20 photographs; tests/cli/analyze runs it on small ones",
     "torchrun": "tests/training runs several processes; as written it was run by hand",
     "mambairv2 train mine.toml --devices 2": "as torchrun",
