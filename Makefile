@@ -16,10 +16,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed. One
-# after another: clusters, servers and browsers are many processes each.
+# What the last `make test` skipped for want of an optional package (Ray, S3, plots, …), with all of them installed.
 test-extras: $(VENV)/.installed-dev
-	MAMBAIRV2_CLUSTER=1 $(BIN)/python -m pytest --skipped-before
+	MAMBAIRV2_CLUSTER=1 $(BIN)/python -m pytest --skipped-before --numprocesses auto --dist loadfile
 
 # A wheel for each platform, kernels inside, compiled here by zig. The tools have a venv of their own, which needs no PyTorch.
 wheels: $(WHEEL_TOOLS)/.installed

@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
     """A folder with a picture and a network of one layer whose tiles take much memory."""
     folder = tmp_path_factory.mktemp("limits")
     save_tiny(folder / "wide.safetensors", embed_dim=180, mlp_ratio=2.0, ffn="conv", upscale=1, upsampler="")
-    picture(200, 300, 3).pngsave(str(folder / "in.png"))
+    picture(160, 240, 3).pngsave(str(folder / "in.png"))
     return folder
 
 
@@ -99,14 +99,17 @@ def restore_under(folder, limit: int, script: str, place) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("share", [0.2, 0.4, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9, 1.0])
 def test_a_limit_at_which_torch_or_the_network_does_not_load(folder, share, tmp_path):
     restore_under(folder, int(loaded(str(folder / "wide.safetensors")) * share), COMMAND, tmp_path)
 
 
-@pytest.mark.parametrize("room", [20, 120, 300, 500])
-@pytest.mark.parametrize("script", [COMMAND, SURPRISED], ids=["planned", "surprised"])
-def test_a_limit_at_which_tiles_are_short_of_memory(folder, room, script, tmp_path):
+@pytest.mark.parametrize(
+    ("script", "room"),
+    [(COMMAND, 20), (COMMAND, 300), (SURPRISED, 20), (SURPRISED, 300)],
+    ids=["planned, 20 MiB", "planned, 300 MiB", "surprised, 20 MiB", "surprised, 300 MiB"],
+)
+def test_a_limit_at_which_tiles_are_short_of_memory(folder, script, room, tmp_path):
     restore_under(folder, loaded(str(folder / "wide.safetensors")) + room * MIB, script, tmp_path)
 
 
@@ -117,4 +120,6 @@ def test_smaller_tiles_finish_where_the_planned_ones_do_not(folder, tmp_path):
         place.mkdir()
         limit = loaded(str(folder / "wide.safetensors")) + room * MIB
         tiles.append(restore_under(folder, limit, SURPRISED, place))
-    assert any(tile is not None and tile < 256 for tile in tiles), tiles
+        if tiles[-1] is not None and tiles[-1] < 256:
+            return
+    raise AssertionError(tiles)

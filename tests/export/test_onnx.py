@@ -68,6 +68,7 @@ def image(batch, height, width, channels=3):
 def ort(proto):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {"image": x.numpy()})
 
@@ -124,8 +125,8 @@ def test_the_packaged_network_takes_the_same_prompts_but_for_near_ties(runtime, 
     model = load_model("sr-x2")
     run = runtime(graph_of(model, labels=True))
     modules = [m for m in model.modules() if isinstance(m, AttentiveStateSpaceModule)]
-    large = [(1, 200, 301)] if runtime is ort else []  # half a minute in OpenVINO
-    for size in [(1, 1, 1), (1, 37, 45), (1, 128, 128), (2, 37, 18), *large]:
+    large = (1, 200, 301) if runtime is ort else (1, 128, 128)  # the larger takes half a minute in OpenVINO
+    for size in [(1, 1, 1), (1, 37, 45), (2, 37, 18), large]:
         x = image(*size)
         found, *labels = run(x)
         for module, label in zip(modules, labels, strict=True):

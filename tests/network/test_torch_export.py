@@ -35,8 +35,9 @@ def images(model, batch, height, width):
 
 
 @native
-@pytest.mark.parametrize("example", [(2, 17, 19), (3, 32, 48)], ids=str)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "example"), [*((kind, (2, 17, 19)) for kind in KINDS), ("light ×2", (3, 32, 48))], ids=str
+)
 def test_a_program_gives_the_numbers_of_the_network_at_every_size(kind, example):
     model = network(**KINDS[kind])
     with torch.no_grad():

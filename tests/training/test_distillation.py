@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_runs import TINY, assert_same, losses, start, tiny, weights
+from tiny_runs import TINY, assert_close, assert_same, losses, start, tiny, weights
 
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
@@ -256,8 +256,7 @@ def test_micro_batches_teach_outputs_alike(taught, options):
         recipe = taught(3, phases=[], teacher=taught().teacher.model_copy(update={"outputs": 1.0}).model_dump())
         part = recipe.train.model_copy(update={"micro_batch": micro, "sampled": False})
         train(recipe.model_copy(update={"train": part}), options(name))
-    for key, tensor in weights(options("pieces").run).items():
-        torch.testing.assert_close(weights(options("whole").run)[key], tensor, atol=1e-6, rtol=0)
+    assert_close(options("pieces").run, options("whole").run)
 
 
 @pytest.mark.slow
@@ -273,5 +272,4 @@ def test_two_processes_learn_from_a_teacher_what_one_does(taught, options, tmp_p
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ended = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
-    for key, tensor in weights(both.run).items():  # an error is relative to each half's own energy
-        torch.testing.assert_close(weights(alone.run)[key], tensor, atol=0.02, rtol=0)
+    assert_close(both.run, alone.run, atol=0.02)  # an error is relative to each half's own energy

@@ -48,9 +48,11 @@ def assert_same(left, right):
         assert torch.equal(left[name], right[name]), name
 
 
-def assert_close(run, expected):
-    for key, tensor in weights(expected).items():
-        torch.testing.assert_close(weights(run)[key], tensor, atol=1e-6, rtol=0)
+def assert_close(run, expected, atol=1e-6):
+    found, wanted = weights(run), weights(expected)
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        torch.testing.assert_close(found[key], tensor, atol=atol, rtol=0)
 
 
 SCRIPT = """
