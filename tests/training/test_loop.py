@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from tiny_runs import assert_close, assert_same, losses, start, tiny
 
 from mambairv2.training.checkpoint import checkpoints, load_checkpoint
