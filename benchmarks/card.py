@@ -64,7 +64,7 @@ def make_card(name: str, weights: Path, recipe: Recipe, log: list[Line], results
     for result in results:
         score = mean(result.scores)
         values = (score.psnr, score.ssim, score.base_psnr, score.base_ssim)
-        sets.append(Figures(result.name, str(result.protocol), *(round(value, 6) for value in values)))
+        sets.append(Figures(result.name, str(result.protocol), *values))
     parameters = sum(p.numel() for p in load_model(weights).parameters())
     seconds = max(line.get("seconds", 0.0) for line in log)
     scale = recipe.model.upscale

@@ -2,6 +2,8 @@
 
 import pytest
 
+from mambairv2.evaluation.evaluate import Result, Score
+from mambairv2.evaluation.protocol import Protocol
 from mambairv2.installation import install_extra
 from mambairv2.network.config import MambaIRv2Config
 from mambairv2.network.model import MambaIRv2
@@ -28,7 +30,11 @@ def test_a_card_is_of_one_finished_run(tmp_path):
     path = tmp_path / "w.safetensors"
     save_model(model, path, {"task": "sr", "iteration": "20"})
     recipe, log = card.load_recipe(tmp_path / "r.toml"), card.read_log(tmp_path / "log.jsonl")
-    made = card.make_card("sr-x2", path, recipe, log, [])
+    just_above = Score("a", 34.0049999, 0.88815000001, 30.0, 0.8, 1.0)  # rounded twice, others
+    results = [Result("Set5", Protocol("sr", 2), [just_above], {})]
+    made = card.make_card("sr-x2", path, recipe, log, results)
+    assert f"{made.sets[0].psnr:.2f} / {made.sets[0].ssim:.4f}" == "34.00 / 0.8882"
+    assert "34.00 / 0.8882" in card.figures_table(results)
     assert (made.task, made.scale, made.iterations, made.hours) == ("sr", 2, 20, 1.5)
     assert card.curve(made, log).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="the log ends at 0, the recipe at 20: give those of one finished run"):
