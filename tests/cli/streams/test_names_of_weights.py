@@ -45,10 +45,10 @@ def test_weights_of_any_name_restore(tmp_path, files, stem):
         done = run(tmp_path, "restore", "in/a.png", "-o", f"{number}.png", "--weights", name, env=ASCII)
         assert done.returncode == 0, done.stderr
         assert harmless(done)
-    done = run(tmp_path, "restore", "in/a.png", "-o", "x.png", "--scale", "3", "--weights", name, env=ASCII)
-    assert done.returncode == 2
-    assert b"enlarges by 2, not by --scale 3" in done.stderr
-    assert harmless(done)
+        done = run(tmp_path, "restore", "in/a.png", "-o", "x.png", "--scale", "3", "--weights", name, env=ASCII)
+        assert done.returncode == 2
+        assert b"enlarges by 2, not by --scale 3" in done.stderr
+        assert harmless(done)
     assert len({(tmp_path / f"{number}.png").read_bytes() for number in range(2)}) == 1
 
 
