@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
     """A folder with a picture and a network of one layer whose tiles take much memory."""
     folder = tmp_path_factory.mktemp("limits")
     save_tiny(folder / "wide.safetensors", embed_dim=180, mlp_ratio=2.0, ffn="conv", upscale=1, upsampler="")
-    picture(160, 240, 3).pngsave(str(folder / "in.png"))
+    picture(200, 300, 3).pngsave(str(folder / "in.png"))
     return folder
 
 
